@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#pragma once
+
+#include "lib/types.h"
+
+/* What each processor has of its own. GS points at it in the hypervisor's world. */
+struct percpu {
+    struct percpu *self;       /* gs:0 */
+    unsigned index;            /* 0 = boot processor */
+    uint32_t apic_id;
+    unsigned node;
+    void *stack_top;
+    void *private;             /* arch/x86's own: GDT, TSS, IST stacks, saved firmware state */
+    void *vcpu;                /* the vCPU that runs here now, or NULL (owned by core/) */
+    void *vmx;                 /* VMXON region and the like (owned by vmx/) */
+    void *sched;               /* run queue (owned by core/) */
+};
+
+static inline struct percpu *cpu_this(void)
+{
+    struct percpu *p;
+    __asm__("movq %%gs:0, %0" : "=r"(p));
+    return p;
+}
+static inline unsigned cpu_index(void) { return cpu_this()->index; }
+
+/* The processor with this index, NULL past the last. */
+struct percpu *cpu_of(unsigned index);
+unsigned cpu_count(void);

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#pragma once
+
+#include "lib/types.h"
+
+/* Registers at a trap in the hypervisor, as arch/x86/traps.asm pushes them. */
+struct trap_frame {
+    uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rdx, rcx, rbx, rax;
+    uint64_t vector, error, rip, cs, rflags, rsp, ss;
+};
+
+/* Interrupts (32-255) that arrive while the hypervisor has them on (idle): the handler acknowledges. Set once at start. */
+void traps_set_interrupt_handler(void (*fn)(uint8_t vector));
+/* Called on an NMI, in NMI context (no locks); true: handled. */
+void traps_set_nmi_handler(bool (*fn)(const struct trap_frame *frame));
+/* Called when a dump is printed, to add what a higher floor knows (the last VM exits). */
+void traps_set_dump_hook(void (*fn)(void));
+
+/* Prints registers and a symbolised backtrace. */
+void dump_trap(const struct trap_frame *frame);
+void dump_backtrace(uint64_t rip, uint64_t rbp);
+
+/* name+0xoff of a hypervisor address into buf ("?" if unknown). From the table the build links in (lib/symbols.h). */
+void symbol_format(uint64_t addr, char *buf, size_t size);
+
+/* Loads the IDT on this processor (world_run does it). */
+void traps_load(void);

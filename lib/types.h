@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PAGE_SHIFT      12u
+#define PAGE_SIZE       4096ull
+#define PAGE_SIZE_2M    (1ull << 21)
+#define PAGE_SIZE_1G    (1ull << 30)
+#define KIB             1024ull
+#define MIB             (1024ull * KIB)
+#define GIB             (1024ull * MIB)
+
+#define BIT(n)          (1ull << (n))
+#define ARRAY_SIZE(a)   (sizeof(a) / sizeof((a)[0]))
+#define MIN(a, b)       ((a) < (b) ? (a) : (b))
+#define MAX(a, b)       ((a) > (b) ? (a) : (b))
+#define ALIGN_DOWN(x, a) ((x) & ~((uint64_t)(a) - 1))
+#define ALIGN_UP(x, a)  ALIGN_DOWN((x) + (uint64_t)(a) - 1, a)
+#define container_of(p, type, member) ((type *)((char *)(p) - offsetof(type, member)))
+
+/* A host-physical (machine) and a guest-physical address: distinct types, so that mixing them up does not compile. */
+struct hpa { uint64_t v; };
+struct gpa { uint64_t v; };
+#define HPA(x)          ((struct hpa){ (x) })
+#define GPA(x)          ((struct gpa){ (x) })
+
+/* a * b / c without overflow of the product; the quotient must fit in 64 bits. */
+static inline uint64_t muldiv64(uint64_t a, uint64_t b, uint64_t c)
+{
+    uint64_t lo, hi;
+    __asm__("mulq %3" : "=a"(lo), "=d"(hi) : "0"(a), "rm"(b) : "cc");
+    __asm__("divq %2" : "+a"(lo), "+d"(hi) : "rm"(c) : "cc");
+    return lo;
+}
