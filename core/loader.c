@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include <stdarg.h>
+
+#include "core/e820.h"
+#include "core/loader_parts.h"
+#include "lib/errno.h"
+#include "lib/format.h"
+#include "lib/spinlock.h"
+#include "lib/string.h"
+#include "vdev/board.h"
+
+/* Addresses of the BIOS data area that old kernels read (IBM PC/AT Technical Reference, BIOS data area). */
+#define BDA_EBDA_SEGMENT 0x40eull
+#define BDA_BASE_MEMORY  0x413ull
+#define EBDA_BASE        0x9fc00ull
+#define RSDP_COPY        0xf0000ull
+#define RSDP_SIZE        36
+
+int load_fail(struct load *l, int error, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    format_v(l->err, l->err_size, fmt, ap);
+    va_end(ap);
+    return -error;
+}
+
+/* "kernel needs 200 MiB at 0x1000000, the VM has 64 MiB", in KiB where that says more. */
+static int fail_memory(struct load *l, const char *what, uint64_t size, const char *where, uint64_t base)
+{
+    bool small = size < MIB;
+    unsigned long long amount = small ? ALIGN_UP(size, KIB) / KIB : size / MIB + (size % MIB != 0);
+
+    return load_fail(l, ENOMEM, "%s needs %llu %s %s0x%llx, the VM has %llu MiB", what, amount, small ? "KiB" : "MiB",
+                     where, (unsigned long long)base, (unsigned long long)(l->memory / MIB));
+}
+
+static int take(struct load *l, uint64_t base, uint64_t size, const char *what)
+{
+    if (l->used_count == LOAD_MAX_USED)
+        return load_fail(l, ENOEXEC, "%s: too many pieces, at most %u are loaded", what, LOAD_MAX_USED);
+    l->used[l->used_count].base = base;
+    l->used[l->used_count].size = size;
+    l->used_count++;
+    return 0;
+}
+
+int load_claim(struct load *l, uint64_t base, uint64_t size, const char *what)
+{
+    uint64_t low = MIN(l->memory, GUEST_LOW_RAM_END);
+
+    if (base >= low || size > low - base)
+        return fail_memory(l, what, size, "at ", base);
+    if (!e820_is_ram(low, base, size))
+        return load_fail(l, EINVAL, "%s needs 0x%llx bytes at 0x%llx, which is not RAM", what,
+                         (unsigned long long)size, (unsigned long long)base);
+    return take(l, base, size, what);
+}
+
+/* The taken range that [base, base + size) runs into, or -1. */
+static int find_overlap(const struct load *l, uint64_t base, uint64_t size)
+{
+    for (unsigned i = 0; i < l->used_count; i++) {
+        if (base < l->used[i].base + l->used[i].size && l->used[i].base < base + size)
+            return (int)i;
+    }
+    return -1;
+}
+
+int load_place(struct load *l, uint64_t size, uint64_t align, uint64_t limit, const char *what, uint64_t *base)
+{
+    uint64_t top = MIN(limit, MIN(l->memory, GUEST_LOW_RAM_END));
+
+    while (size <= top) {
+        uint64_t candidate = ALIGN_DOWN(top - size, align);
+        int hit = find_overlap(l, candidate, size);
+
+        if (hit < 0) {
+            *base = candidate;
+            return take(l, candidate, size, what);
+        }
+        top = l->used[hit].base;
+    }
+    return fail_memory(l, what, size, "free below ", limit);
+}
+
+int load_place_above(struct load *l, uint64_t size, uint64_t align, uint64_t from, const char *what, uint64_t *base)
+{
+    uint64_t end = MIN(l->memory, GUEST_LOW_RAM_END);
+    uint64_t candidate = ALIGN_UP(from, align);
+
+    while (candidate <= end && size <= end - candidate) {
+        int hit = find_overlap(l, candidate, size);
+
+        if (hit < 0) {
+            *base = candidate;
+            return take(l, candidate, size, what);
+        }
+        candidate = ALIGN_UP(l->used[hit].base + l->used[hit].size, align);
+    }
+    return fail_memory(l, what, size, "free above ", from);
+}
+
+static int fail_pmap(struct load *l, int error, uint64_t to, size_t n)
+{
+    if (error == -ENOMEM)
+        return load_fail(l, ENOMEM, "the machine has no memory left");
+    return load_fail(l, -error, "cannot write %llu bytes at 0x%llx of the guest", (unsigned long long)n,
+                     (unsigned long long)to);
+}
+
+int load_write(struct load *l, uint64_t to, const void *from, size_t n)
+{
+    int rc = n ? pmap_write(l->pmap, GPA(to), from, n) : 0;
+
+    return rc ? fail_pmap(l, rc, to, n) : 0;
+}
+
+int load_zero(struct load *l, uint64_t to, size_t n)
+{
+    int rc = n ? pmap_zero(l->pmap, GPA(to), n) : 0;
+
+    return rc ? fail_pmap(l, rc, to, n) : 0;
+}
+
+const char *load_file_name(const char *path)
+{
+    const char *name = path;
+
+    for (const char *p = path; *p; p++) {
+        if (*p == '\\' || *p == '/')
+            name = p + 1;
+    }
+    return name;
+}
+
+int load_ramdisks(struct load *l, uint64_t limit, uint64_t *base, uint64_t *size)
+{
+    uint64_t total = 0;
+    int rc;
+
+    *base = 0;
+    *size = 0;
+    for (unsigned i = 0; i < l->vm->ramdisks; i++)
+        total = ALIGN_UP(total, 4) + l->vm->ramdisk[i].size;
+    if (!total)
+        return 0;
+    rc = load_place(l, total, PAGE_SIZE, limit, "ramdisk", base);
+    if (rc)
+        return rc;
+
+    for (unsigned i = 0; i < l->vm->ramdisks; i++) {
+        const struct config_file *file = &l->vm->ramdisk[i];
+
+        *size = ALIGN_UP(*size, 4);
+        rc = load_write(l, *base + *size, file->data, file->size);
+        if (rc)
+            return rc;
+        *size += file->size;
+    }
+    return 0;
+}
+
+int load_string(struct load *l, const char *text, const char *what, uint64_t *base)
+{
+    size_t size = strlen(text) + 1;
+    int rc = load_place(l, size, 16, LOAD_LOW_LIMIT, what, base);
+
+    return rc ? rc : load_write(l, *base, text, size);
+}
+
+/* 2 MiB pages for the first 4 GiB: one PML4, one PDPT, four page directories (SDM vol. 3, 4.5). */
+static int load_identity_map(struct load *l, uint64_t *cr3)
+{
+    enum { PRESENT_WRITABLE = 3, LARGE = 0x80, DIRECTORIES = 4, CHUNK = 64 };
+    uint64_t entries[CHUNK], base;
+    int rc = load_place(l, (2 + DIRECTORIES) * PAGE_SIZE, PAGE_SIZE, LOAD_LOW_LIMIT, "page tables", &base);
+
+    if (!rc)
+        rc = load_zero(l, base, 2 * PAGE_SIZE);
+    entries[0] = (base + PAGE_SIZE) | PRESENT_WRITABLE;
+    if (!rc)
+        rc = load_write(l, base, entries, sizeof(entries[0]));
+    for (unsigned i = 0; i < DIRECTORIES; i++)
+        entries[i] = (base + (2 + i) * PAGE_SIZE) | PRESENT_WRITABLE;
+    if (!rc)
+        rc = load_write(l, base + PAGE_SIZE, entries, DIRECTORIES * sizeof(entries[0]));
+
+    for (uint64_t n = 0; !rc && n < DIRECTORIES * 512; n += CHUNK) {
+        for (uint64_t i = 0; i < CHUNK; i++)
+            entries[i] = (n + i) * PAGE_SIZE_2M | LARGE | PRESENT_WRITABLE;
+        rc = load_write(l, base + 2 * PAGE_SIZE + n * sizeof(entries[0]), entries, sizeof(entries));
+    }
+    *cr3 = base;
+    return rc;
+}
+
+int load_processor(struct load *l, enum guest_mode mode, uint64_t rip)
+{
+    /* Flat, accessed, ring 0 (SDM vol. 3, 3.4.5). Linux wants its code at 0x10 and data at 0x18 (boot.rst). */
+    static const uint64_t gdt_long[] = { 0, 0, 0x00af9b000000ffff, 0x00cf93000000ffff };
+    static const uint64_t gdt_prot[] = { 0, 0x00cf9b000000ffff, 0x00cf93000000ffff };
+    bool is_long = mode == GUEST_LONG64;
+    size_t gdt_size = is_long ? sizeof(gdt_long) : sizeof(gdt_prot);
+    struct guest_entry *e = l->entry;
+    int rc = load_place(l, PAGE_SIZE, PAGE_SIZE, LOAD_LOW_LIMIT, "descriptor table", &e->gdt);
+
+    if (!rc)
+        rc = load_write(l, e->gdt, is_long ? gdt_long : gdt_prot, gdt_size);
+    if (!rc && is_long)
+        rc = load_identity_map(l, &e->cr3);
+    e->mode = mode;
+    e->rip = rip;
+    e->rsp = e->gdt + PAGE_SIZE; /* the rest of the table's page: a small stack for kernels that expect one */
+    e->gdt_limit = (uint16_t)(gdt_size - 1);
+    e->cs = is_long ? 0x10 : 0x08;
+    e->ds = is_long ? 0x18 : 0x10;
+    return rc;
+}
+
+/* The tables, and a copy of their root pointer at 0xf0000: some old kernels begin their search only there. */
+static int load_acpi(struct load *l)
+{
+    /* Static, because the hypervisor's stacks are small; VMs that start at the same time take turns. */
+    static struct spinlock lock;
+    static uint8_t tables[BOARD_ACPI_SIZE];
+    int rc = 0, size;
+
+    spin_lock(&lock);
+    size = board_acpi_build(l->vm->vcpus, tables, sizeof(tables));
+    if (size < RSDP_SIZE || (size_t)size > sizeof(tables))
+        rc = load_fail(l, ENOSPC, "the ACPI tables for %u vCPUs do not fit", l->vm->vcpus);
+    if (!rc)
+        rc = load_write(l, BOARD_ACPI_BASE, tables, (size_t)size);
+    if (!rc)
+        rc = load_write(l, RSDP_COPY, tables, RSDP_SIZE);
+    spin_unlock(&lock);
+    return rc;
+}
+
+static int load_bios_data(struct load *l)
+{
+    uint16_t ebda = EBDA_BASE >> 4, base_kib = EBDA_BASE / KIB;
+    int rc = load_write(l, BDA_EBDA_SEGMENT, &ebda, sizeof(ebda));
+
+    return rc ? rc : load_write(l, BDA_BASE_MEMORY, &base_kib, sizeof(base_kib));
+}
+
+static int load_kernel(struct load *l)
+{
+    const struct config_file *kernel = &l->vm->kernel;
+    struct elf_image elf;
+    uint64_t pvh_entry;
+    uint32_t header;
+    bool multiboot;
+    int rc;
+
+    if (linux_is_image(kernel))
+        return linux_load(l);
+    multiboot = multiboot_find(kernel, &header);
+    if (multiboot && multiboot_has_addresses(kernel, header))
+        return multiboot_load(l, header, NULL);
+    if (!elf_is_image(kernel))
+        return load_fail(l, ENOEXEC, "not a kernel: neither bzImage, PVH ELF nor multiboot");
+
+    rc = elf_open(l, &elf);
+    if (rc)
+        return rc;
+    rc = elf_pvh_entry(l, &elf, &pvh_entry);
+    if (rc < 0)
+        return rc;
+    if (rc)
+        return elf_load_pvh(l, &elf, pvh_entry);
+    if (multiboot)
+        return multiboot_load(l, header, &elf);
+    return load_fail(l, ENOEXEC, "not a kernel: an ELF file with neither a PVH note nor a multiboot header");
+}
+
+int loader_load(const struct vm_config *vm, struct pmap *pmap, struct guest_entry *entry, char *err, size_t err_size)
+{
+    struct load l = { .vm = vm, .pmap = pmap, .entry = entry, .memory = pmap_memory(pmap), .err = err,
+                      .err_size = err_size };
+    int rc;
+
+    if (err_size)
+        err[0] = '\0';
+    memset(entry, 0, sizeof(*entry));
+    /* Nothing of ours goes into the BIOS data area or between conventional memory and 1 MiB. */
+    l.used[0].size = PAGE_SIZE;
+    l.used[1].base = EBDA_BASE;
+    l.used[1].size = MIB - EBDA_BASE;
+    l.used_count = 2;
+    if (l.memory < MIB)
+        return load_fail(&l, ENOMEM, "a VM needs at least 1 MiB of memory, this one has %llu KiB",
+                         (unsigned long long)(l.memory / KIB));
+    rc = load_bios_data(&l);
+    if (!rc)
+        rc = load_acpi(&l);
+    return rc ? rc : load_kernel(&l);
+}
