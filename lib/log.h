@@ -31,5 +31,14 @@ void log_print(enum log_level level, const char *fmt, ...) __attribute__((format
 /* Text of the ring, oldest first: copies at most size bytes from position *pos (0 to begin) and moves it; 0 at the end. */
 size_t log_read(size_t *pos, char *buf, size_t size);
 
+/*
+ * The way out. log_begin_panic makes the log usable on a machine that is falling over (a lock that does not come free
+ * is ignored from then on) and is true for the first caller only; whoever gets false stops its processor in silence.
+ */
+bool log_begin_panic(void);
+bool log_panicking(void);
+/* Called by panic() after its line is out, to dump a backtrace and stop the other processors. Set once at start. */
+void log_set_panic_hook(void (*hook)(void));
+
 /* Ends the machine's work: dumps and stops every processor. Only for bugs of ours; never reachable by a guest. */
 void panic(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* A ticket lock: fair, no sleeping. The hypervisor runs with interrupts off; NMI handlers take no lock. */
@@ -17,6 +18,15 @@ static inline void spin_lock(struct spinlock *l)
 
     while (atomic_load_explicit(&l->serving, memory_order_acquire) != ticket)
         __builtin_ia32_pause();
+}
+
+/* Takes the lock if it is free now. */
+static inline bool spin_trylock(struct spinlock *l)
+{
+    uint16_t serving = atomic_load_explicit(&l->serving, memory_order_relaxed);
+
+    return atomic_compare_exchange_strong_explicit(&l->next, &serving, (uint16_t)(serving + 1), memory_order_acquire,
+                                                   memory_order_relaxed);
 }
 
 static inline void spin_unlock(struct spinlock *l)
