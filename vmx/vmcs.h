@@ -5,8 +5,9 @@
 #include "lib/types.h"
 
 /*
- * Every field of the VMCS: SDM vol. 3, appendix B, in its order (16-bit, 64-bit, 32-bit, natural width; in each: controls,
- * read-only data, guest state, host state). The names come from the same rows: vmcs_field_name. FRED's fields are left out.
+ * Every field of the VMCS: SDM vol. 3, appendix B, in its order (16-bit, 64-bit, 32-bit, natural width; in each:
+ * controls, read-only data, guest state, host state). The names come from the same rows: vmcs_field_name.
+ * FRED's fields are left out.
  */
 #define VMCS_FIELDS(X) \
     X(VMCS_CTRL_VPID,                     0x0000) \
@@ -209,7 +210,7 @@ enum vmcs_segment { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SE
 #define VMCS_GUEST_AR(s)       ((enum vmcs_field)(VMCS_GUEST_ES_AR + 2 * (s)))
 #define VMCS_GUEST_BASE(s)     ((enum vmcs_field)(VMCS_GUEST_ES_BASE + 2 * (s)))
 
-/* Access rights of a segment (SDM vol. 3, table 25-2): the descriptor's bits 55:40 without the limit, and "unusable". */
+/* Access rights of a segment (vol. 3, table 25-2): bits 55:40 of the descriptor without the limit, and "unusable". */
 #define AR_TYPE        0xfu            /* TYPE_* */
 #define AR_S           (1u << 4)       /* code or data, not system */
 #define AR_DPL_SHIFT   5
