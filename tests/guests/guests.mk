@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Copyright (C) 2026 The Mirrorball authors
+
+# The test guests: multiboot kernels $(BUILD)/guests/NAME.elf, one for each tests/guests/NAME.c. The runtime's entry is
+# 32-bit, the rest 64-bit code; loaders want a 32-bit ELF, so the finished file is only relabelled.
+BUILD ?= build
+GUEST_NAMES := sensitive
+GUESTS := $(GUEST_NAMES:%=$(BUILD)/guests/%.elf)
+
+GUEST_CC ?= gcc
+GUEST_CFLAGS := -std=gnu11 -O2 -g -m64 -march=x86-64 -ffreestanding -mno-red-zone -mgeneral-regs-only -fno-pic -fno-pie \
+	-mcmodel=small -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -fno-strict-aliasing \
+	-Wall -Wextra -Werror -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wno-array-bounds -I. -MMD -MP
+GUEST_RT_SOURCES := $(wildcard tests/guests/rt/*.c) lib/format.c lib/string.c
+GUEST_RT := $(GUEST_RT_SOURCES:%.c=$(BUILD)/guests/obj/%.o) \
+	$(patsubst %.asm,$(BUILD)/guests/obj/%.asm.o,$(wildcard tests/guests/rt/*.asm))
+GUEST_OBJECTS := $(GUEST_RT) $(GUEST_NAMES:%=$(BUILD)/guests/obj/tests/guests/%.o)
+
+.PHONY: guests
+guests: $(GUESTS)
+
+$(BUILD)/guests/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(GUEST_CC) $(GUEST_CFLAGS) -c -o $@ $<
+
+$(BUILD)/guests/obj/%.asm.o: %.asm
+	@mkdir -p $(@D)
+	nasm -f elf64 -g -F dwarf -MD $(@:.o=.d) -o $@ $<
+
+# Keeps the 64-bit file beside it, for debuggers.
+$(BUILD)/guests/%.elf: $(BUILD)/guests/obj/tests/guests/%.o $(GUEST_RT) tests/guests/rt/guest.ld
+	ld -m elf_x86_64 -nostdlib -static -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments \
+		-T tests/guests/rt/guest.ld -o $(@:.elf=.elf64) $(filter %.o,$^)
+	objcopy -O elf32-i386 $(@:.elf=.elf64) $@
+
+.SECONDARY: $(GUEST_OBJECTS)
+-include $(GUEST_OBJECTS:.o=.d)
