@@ -39,7 +39,7 @@ enum form_flags {
 /* Where the operation is not fixed by the row. */
 enum { BY_OPCODE = 0x20 /* bits 5:3 */, BY_DIGIT, GROUP_3 /* F6, F7 */ };
 
-/* One row per opcode family: opcode & mask == match. Where ModRM's reg field selects too, digits has its legal values. */
+/* One row per opcode family: opcode & mask == match. If ModRM's reg field selects too, digits has its legal values. */
 struct form {
     uint8_t match, mask, kind, operation;
     uint16_t flags;

@@ -19,7 +19,7 @@ typedef int (*gwalk_read)(void *ctx, struct gpa at, void *to, size_t n);
 
 /*
  * Linear to guest-physical through the guest's own tables: no paging, 32-bit (PSE), PAE, 4-level, 5-level; permissions,
- * SMEP, SMAP, NX, WP, reserved bits as SDM vol. 3, chapter 4. Protection keys are not looked at, accessed and dirty bits
+ * SMEP, SMAP, NX, WP, reserved bits as SDM vol. 3, chapter 4. Protection keys are ignored, accessed and dirty bits
  * are not set, an entry that read refuses counts as all ones. -EFAULT: #PF, *error_code is what it would push.
  * -ERANGE: the address is not canonical (#GP, or #SS for a stack access, with error code 0).
  */
