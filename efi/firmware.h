@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#pragma once
+
+#include <efi.h>
+
+#include "core/boot.h"
+#include "core/config.h"
+#include "lib/types.h"
+
+/* The firmware's world, shared by the files of this room. Everything here runs on the boot processor at TPL_APPLICATION. */
+extern EFI_SYSTEM_TABLE *firmware;
+extern EFI_HANDLE image;
+
+/* One string of constant text for the firmware's name of a status, such as "EFI_NOT_FOUND". */
+const char *status_name(EFI_STATUS status);
+/* What efi_main returns for a result of ours: 0 or -errno; and the word for it in the last line. */
+EFI_STATUS status_of(int err);
+const char *exit_word(int err);
+
+/*
+ * Text to the firmware's console, with '\n' as the end of a line; also straight to COM1 where the firmware's console does
+ * not go to a serial port and serial is wanted (print_begin decides, print_serial(false) ends it).
+ */
+void print_begin(void);
+void print_serial(bool wanted);
+void print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* One line with "mirrorball: " in front. */
+void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/*
+ * Reads a whole file of the volume this program came from into pages of its own; '/' is taken for '\'. what says what the
+ * file is, for messages, all of which are printed here. At most max bytes. -ENOENT, -EINVAL (a directory, empty, too
+ * large), -EIO, -ENOMEM.
+ */
+int file_load(const char *path, const char *what, uint64_t max, const void **data, size_t *size);
+void file_free(const void *data, size_t size);
+/* Loads every kernel and ramdisk of the configuration, equal paths once. files_free also after a failure. */
+int files_load(struct config *config);
+void files_free(struct config *config);
+
+/* The text of this program's load options as ASCII; empty if there are none or they are no text. */
+void load_options(char *text, size_t size);
+
+/* Machine memory for the hypervisor. -ENOMEM. */
+int memory_take(struct boot_info *boot);
+void memory_give_back(struct boot_info *boot);
+
+/* Prints the hardware table. -ENOTSUP if something needed is missing. wanted_cpus: sum of all vCPUs. */
+int hardware_check(const struct boot_info *boot, unsigned wanted_cpus);
+
+/* Fills in cpus, apic_id, start_cpus and wait_cpus. Says which processors are left out. */
+void processors_find(struct boot_info *boot);
+/* True if the firmware has MP services. */
+bool processors_have_services(void);
+
+/* From the firmware's tables: framebuffer, rsdp and unix_time. */
+void tables_find(struct boot_info *boot);

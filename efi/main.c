@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+
+#include "efi/firmware.h"
+
+#include "efi/config.h"
+#include "efi/options.h"
+#include "lib/errno.h"
+#include "lib/string.h"
+
+#define CONFIG_PATH     "\\EFI\\mirrorball\\mirrorball.conf"
+#define CONFIG_SIZE_MAX MIB
+#define MESSAGE_MAX     512
+
+EFI_SYSTEM_TABLE *firmware;
+EFI_HANDLE image;
+
+static struct config config;
+static struct boot_info boot;
+
+static const char *file_name(const char *path)
+{
+    const char *name = path;
+
+    for (; *path; path++)
+        if (*path == '\\' || *path == '/')
+            name = path + 1;
+    return name;
+}
+
+static int read_config(void)
+{
+    char options[1024], path[CONFIG_PATH_MAX] = CONFIG_PATH, message[MESSAGE_MAX];
+    const void *text;
+    size_t size;
+    int err;
+
+    load_options(options, sizeof(options));
+    err = options_parse(options, path, sizeof(path), message, sizeof(message));
+    if (err) {
+        say("%s", message);
+        return err;
+    }
+    err = file_load(path, "configuration", CONFIG_SIZE_MAX, &text, &size);
+    if (err)
+        return err;
+    err = config_parse(file_name(path), text, size, &config, message, sizeof(message));
+    file_free(text, size);
+    if (err) {
+        say("%s", message);
+        return err;
+    }
+    say("configuration: %s, %u VMs", path, config.vms);
+    return 0;
+}
+
+static unsigned all_vcpus(void)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < config.vms; i++)
+        n += config.vm[i].vcpus;
+    return n;
+}
+
+static int run(void)
+{
+    int err = read_config();
+
+    if (err)
+        return err;
+    print_serial(config.console_com1);
+    boot.config = &config;
+    tables_find(&boot);
+    err = hardware_check(&boot, all_vcpus());
+    if (err)
+        return err;
+    processors_find(&boot);
+    err = files_load(&config);
+    if (!err)
+        err = memory_take(&boot);
+    if (!err)
+        err = mirrorball_main(&boot);
+    memory_give_back(&boot);
+    files_free(&config);
+    return err;
+}
+
+EFI_STATUS efi_main(EFI_HANDLE image_handle, EFI_SYSTEM_TABLE *system_table);
+
+/* Called by gnu-efi's crt0 with the System V convention. */
+EFI_STATUS efi_main(EFI_HANDLE image_handle, EFI_SYSTEM_TABLE *system_table)
+{
+    int err;
+
+    image = image_handle;
+    firmware = system_table;
+    firmware->BootServices->SetWatchdogTimer(0, 0, 0, NULL);
+    print_begin();
+    err = run();
+    say("exit %s", exit_word(err));
+    return status_of(err);
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#pragma once
+
+#include "core/boot.h"
+#include "lib/types.h"
+
+/*
+ * Chooses what the hypervisor takes of the free ranges (any order, no overlap, 4 KiB aligned): parts aligned to 2 MiB above
+ * 1 MiB, leaving the firmware at least a 16th of the whole, no less than 64 MiB and no more than needs be beyond 1 GiB,
+ * taken from the top of what lies below 4 GiB first, where its drivers want memory. free is used up as working space.
+ * Returns the number of ranges in out (at most max; the largest where there are more), ascending.
+ */
+unsigned memory_plan(struct boot_range *free, unsigned n, struct boot_range *out, unsigned max);

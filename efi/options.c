@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+
+#include "efi/options.h"
+
+#include "lib/errno.h"
+#include "lib/format.h"
+#include "lib/string.h"
+
+#define CFG "-cfg="
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+/* Length of the word at s; blanks inside double quotes belong to it. */
+static size_t word_length(const char *s)
+{
+    bool quoted = false;
+    size_t n = 0;
+
+    for (; s[n] && (quoted || !is_blank(s[n])); n++)
+        if (s[n] == '"')
+            quoted = !quoted;
+    return n;
+}
+
+static int take_path(const char *s, size_t n, char *cfg, size_t cfg_size, char *err, size_t err_size)
+{
+    size_t out = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (s[i] == '"')
+            continue;
+        if (out + 1 >= cfg_size) {
+            format(err, err_size, CFG ": expected a path of at most %zu characters", cfg_size - 1);
+            return -EINVAL;
+        }
+        cfg[out++] = s[i];
+    }
+    if (out == 0) {
+        format(err, err_size, CFG ": expected a path such as \\EFI\\mirrorball\\mirrorball.conf, found nothing");
+        return -EINVAL;
+    }
+    cfg[out] = '\0';
+    if (strchr(cfg, ':')) {
+        format(err, err_size, CFG "%s: expected a path on the volume Mirrorball came from, found ':'", cfg);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+int options_parse(const char *text, char *cfg, size_t cfg_size, char *err, size_t err_size)
+{
+    bool cfg_seen = false;
+
+    err[0] = '\0';
+    while (*text) {
+        size_t n = word_length(text);
+
+        if (strncmp(text, CFG, strlen(CFG)) == 0 && !cfg_seen) {
+            int e = take_path(text + strlen(CFG), n - strlen(CFG), cfg, cfg_size, err, err_size);
+
+            if (e)
+                return e;
+            cfg_seen = true;
+        } else if (text[0] == '-') {
+            format(err, err_size, "load options: expected -cfg=PATH once, found \"%.*s\"", (int)MIN(n, (size_t)64), text);
+            return -EINVAL;
+        }
+        text += n;
+        while (is_blank(*text))
+            text++;
+    }
+    return 0;
+}
