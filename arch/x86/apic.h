@@ -7,22 +7,32 @@
 /* The real local APIC, xAPIC or x2APIC as the firmware left it. Vectors of the hypervisor's own interrupts: */
 enum { VECTOR_TIMER = 0xf0, VECTOR_KICK = 0xf1, VECTOR_SPURIOUS = 0xff };
 
-/* On each processor, in our world: software-enables it, masks what the firmware used, timer ready. */
+/* Its registers' page, to be mapped MAP_DEVICE before the first world_run; 0 in x2APIC mode. Boot processor. */
+uint64_t apic_mmio_base(void);
+
+/* On each processor, in our world: software-enables it, masks what the firmware used, timer ready. world_run does it. */
 void apic_init_cpu(void);
 uint32_t apic_id(void);
 void apic_eoi(void);
-/* Fixed interrupt to one processor. Any context. */
+/* Fixed interrupt to one processor. Interrupts off; not in NMI context. */
 void apic_ipi(uint32_t apic_id, uint8_t vector);
 /* NMI to all other processors (panic). */
 void apic_nmi_others(void);
-/* One interrupt VECTOR_TIMER when the TSC reaches deadline (TSC-deadline mode where present, else one-shot, never early by more than one count); replaces the one before. UINT64_MAX: none. */
+/*
+ * One interrupt VECTOR_TIMER when the TSC reaches the deadline (TSC-deadline mode where present, else one-shot, never
+ * early by more than one count, save that what lies farther ahead than its counter reaches comes when that runs out:
+ * the handler looks at the TSC and arms it again). Replaces the one before. UINT64_MAX: none.
+ */
 void apic_timer_arm(uint64_t tsc);
 /* True if vector is in service here (it came through the local APIC, not ExtINT). */
 bool apic_in_service(uint8_t vector);
 
 /* INIT-SIPI-SIPI for firmware without MP services is in arch/x86/smp.h when written. */
 
-/* TSC frequency in kHz, measured once in the firmware's world against the 8254's channel 2 (or CPUID 15H if that is absent). */
+/*
+ * TSC frequency in kHz, measured once in the firmware's world against the 8254's channel 2 (or from CPUID 15H and 16H if
+ * that does not run). 0: could not be found. Takes about 60 ms.
+ */
 uint64_t tsc_calibrate(void);
 uint64_t tsc_khz(void);
 /* Once, on the boot processor in the firmware's world, after tsc_calibrate: measures the timer where there is no TSC deadline. */

@@ -7,6 +7,7 @@
 /* What each processor has of its own. GS points at it in the hypervisor's world. */
 struct percpu {
     struct percpu *self;       /* gs:0 */
+    uint64_t vmx_stack;        /* gs:8, vmx/entry.asm: stack to take on a VM exit */
     unsigned index;            /* 0 = boot processor */
     uint32_t apic_id;
     unsigned node;
@@ -24,6 +25,8 @@ static inline struct percpu *cpu_this(void)
     return p;
 }
 static inline unsigned cpu_index(void) { return cpu_this()->index; }
+
+_Static_assert(offsetof(struct percpu, vmx_stack) == 8, "vmx/entry.asm");
 
 /* The processor with this index, NULL past the last. */
 struct percpu *cpu_of(unsigned index);

@@ -24,5 +24,15 @@ void dump_backtrace(uint64_t rip, uint64_t rbp);
 /* name+0xoff of a hypervisor address into buf ("?" if unknown). From the table the build links in (lib/symbols.h). */
 void symbol_format(uint64_t addr, char *buf, size_t size);
 
-/* Loads the IDT on this processor (world_run does it). */
-void traps_load(void);
+/* Once, on the boot processor in the firmware's world: the IDT, and what panic() does here (percpu_init does it). */
+void traps_init(void);
+
+struct descriptor_ptr;
+/* The IDT of our world (world_run loads it). */
+void traps_idt(struct descriptor_ptr *idt);
+
+/* What an NMI does, for one that arrived as a VM exit; its IRET also ends the blocking of NMIs that the exit left. */
+static inline void traps_raise_nmi(void)
+{
+    __asm__ volatile("int $2" : : : "memory");
+}
