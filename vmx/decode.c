@@ -30,7 +30,7 @@ enum form_flags {
     F_NOT_64 = 256,
     F_ONLY_64 = 512,
     F_NO_REP = 1024,           /* F2 and F3 make it another instruction */
-    F_NO_66 = 2048,
+    F_NO_16 = 2048,            /* operands of 4 or 8 bytes; 66 is not allowed */
     F_EXTEND = 4096,           /* memory of 1 or 2 bytes by bit 0 of the opcode, the register of the operand's size */
     F_SIGNED = 8192,
     F_SWAP = 16384,
@@ -82,7 +82,7 @@ static const struct form two_byte[] = {
     { 0xb6, 0xfe, INSN_READ,    0,         F_MODRM | F_LOAD | F_EXTEND, 0 },
     { 0xbe, 0xfe, INSN_READ,    0,         F_MODRM | F_LOAD | F_EXTEND | F_SIGNED, 0 },
     { 0xc0, 0xfe, INSN_XADD,    0,         F_MODRM | F_SIZED | F_LOCKABLE, 0 },
-    { 0xc3, 0xff, INSN_WRITE,   0,         F_MODRM | F_NO_REP | F_NO_66, 0 },
+    { 0xc3, 0xff, INSN_WRITE,   0,         F_MODRM | F_NO_REP | F_NO_16, 0 },
 };
 
 /* After 0F 38: movbe. */
@@ -224,6 +224,8 @@ static uint16_t set_operation(struct insn *insn, const struct form *form, uint8_
 /* Sizes of the operands: one for both, but for the moves that extend. */
 static void set_sizes(struct insn *insn, uint16_t flags, uint8_t opcode, unsigned operand)
 {
+    if (flags & F_NO_16)
+        operand = MAX(operand, 4u);
     insn->reg_size = insn->mem_size = flags & F_SIZED && !(opcode & 1) ? 1 : operand;
     insn->sign_extend = flags & F_SIGNED;
     insn->swap = flags & F_SWAP;
@@ -242,7 +244,7 @@ static bool legal(const struct form *form, const struct prefixes *p, enum code_s
         return false;
     if (form->flags & F_NO_REP && (p->repe || p->repne))
         return false;
-    if (form->flags & F_NO_66 && p->operand)
+    if (form->flags & F_NO_16 && p->operand)
         return false;
     return form->flags & F_LOCKABLE || !p->lock;
 }
