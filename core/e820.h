@@ -9,7 +9,7 @@ struct e820_entry { uint64_t base, size; uint32_t type; } __attribute__((packed)
 
 #define E820_MAX 16
 /* RAM below this address is contiguous from 0 (but for the holes of a PC); the rest goes above 4 GiB. */
-#define GUEST_LOW_RAM_END (3ull * GIB)
+#define GUEST_LOW_RAM_END (3 * GIB)
 
 /* The memory map of a guest with this many bytes of RAM, ascending; returns the number of entries. */
 unsigned e820_build(uint64_t memory, struct e820_entry out[E820_MAX]);

@@ -133,8 +133,8 @@ static int place_kernel(struct load *l, const struct linux_image *image, uint64_
         if (!h->kernel_alignment || (h->kernel_alignment & (h->kernel_alignment - 1)))
             return load_fail(l, ENOEXEC, "kernel is damaged: alignment 0x%x is not a power of two",
                              h->kernel_alignment);
-        if (*base < MIB || *base & (h->kernel_alignment - 1))
-            return load_place_above(l, size, h->kernel_alignment, MIN(MAX(*base, MIB), LOAD_HIGH_LIMIT), "kernel", base);
+        if (*base < MIB)
+            return load_place_above(l, size, h->kernel_alignment, MIB, "kernel", base);
     }
     return load_claim(l, *base, size, "kernel");
 }

@@ -3,7 +3,6 @@
 #include "core/e820.h"
 #include "core/loader_parts.h"
 #include "lib/errno.h"
-#include "lib/format.h"
 #include "lib/string.h"
 
 /* Multiboot Specification version 0.6.96. */
@@ -27,7 +26,6 @@ enum {
     /* Modules are page aligned and the memory fields filled in any case; without a display there is no video mode. */
     ALIGN_MODULES = 1, WANT_MEMORY = 2, WANT_VIDEO = 4, MANDATORY = 0xffff, HAS_ADDRESSES = 0x10000,
     INFO_MEMORY = 0x1, INFO_CMDLINE = 0x4, INFO_MODULES = 0x8, INFO_MMAP = 0x40, INFO_LOADER_NAME = 0x200,
-    COMMAND_MAX = CONFIG_EXTRA_MAX + CONFIG_PATH_MAX,
 };
 
 #define MB_LOADER_MAGIC 0x2badb002u
@@ -144,18 +142,20 @@ static int load_modules(struct load *l, uint64_t from, struct mb_block *block)
     return 0;
 }
 
-/* "NAME EXTRA", as if typed at a loader's prompt. The text is on the stack: 2.3 KiB. */
+/* "NAME EXTRA", as if typed at a loader's prompt. */
 static int load_command(struct load *l, uint32_t *cmdline)
 {
-    char text[COMMAND_MAX];
-    const char *name = load_file_name(l->vm->kernel.path);
+    const char *name = load_file_name(l->vm->kernel.path), *extra = l->vm->extra;
+    size_t name_length = strlen(name), extra_size = strlen(extra) + 1;
     uint64_t base;
-    int rc;
+    int rc = load_place(l, name_length + 1 + extra_size, 16, LOAD_LOW_LIMIT, "command line", &base);
 
-    format(text, sizeof(text), "%s%s%s", name, *name && *l->vm->extra ? " " : "", l->vm->extra);
-    rc = load_string(l, text, "command line", &base);
+    if (!rc)
+        rc = load_write(l, base, name, name_length);
+    if (!rc)
+        rc = load_write(l, base + name_length, *extra ? " " : "", 1);
     *cmdline = (uint32_t)base;
-    return rc;
+    return rc ? rc : load_write(l, base + name_length + 1, extra, extra_size);
 }
 
 /* Lower memory is what lies below the extended BIOS data area; upper memory ends at the first hole above 1 MiB. */

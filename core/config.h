@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#pragma once
+
+#include "lib/types.h"
+
+/* mirrorball.conf as understood. Strings are terminated; limits are the parser's and it refuses what is longer. */
+#define CONFIG_MAX_VMS       16
+#define CONFIG_MAX_RAMDISKS  8
+#define CONFIG_NAME_MAX      32
+#define CONFIG_PATH_MAX      256
+#define CONFIG_EXTRA_MAX     2048
+#define CONFIG_MAX_VCPUS     64
+
+enum config_numa { CONFIG_NUMA_AUTO, CONFIG_NUMA_OFF, CONFIG_NUMA_FAKE };
+
+struct config_file {
+    char path[CONFIG_PATH_MAX];
+    const void *data;          /* filled by whoever loads it; equal paths share one copy */
+    size_t size;
+};
+
+struct vm_config {
+    char name[CONFIG_NAME_MAX];
+    struct config_file kernel;
+    struct config_file ramdisk[CONFIG_MAX_RAMDISKS];
+    unsigned ramdisks;
+    char extra[CONFIG_EXTRA_MAX];
+    uint64_t memory_mib;
+    unsigned vcpus;
+};
+
+struct config {
+    bool console_com1, console_gop;
+    unsigned com1_baud;
+    int log_level;             /* enum log_level */
+    enum config_numa numa;
+    unsigned numa_fake_nodes;
+    struct vm_config vm[CONFIG_MAX_VMS];
+    unsigned vms;
+};

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include "core/console.h"
+#include "arch/x86/fbcon.h"
+#include "arch/x86/serial.h"
+#include "core/monitor.h"
+#include "core/vm.h"
+#include "lib/format.h"
+#include "lib/spinlock.h"
+#include "lib/string.h"
+
+#define CTRL_A      1
+#define SWITCH_KEYS 3
+#define LINE_MAX    512
+#define INPUT_MAX   256
+#define NOBODY      (-2)
+
+/* The line a guest is printing. With the input focus it appears byte by byte, else when it is complete. */
+struct line {
+    char text[LINE_MAX];
+    unsigned length;
+    unsigned shown;            /* bytes of it on the screen now */
+};
+
+static struct {
+    struct spinlock lock;      /* innermost: guards all output and its state */
+    bool com1, gop, prefix;
+    int open_line;             /* whose unfinished line stands on the screen */
+    struct line lines[CONFIG_MAX_VMS];
+    _Atomic int focus;
+} console = { .open_line = NOBODY, .focus = CONSOLE_MONITOR };
+
+/* Keys typed for a VM whose UART is full; only the boot processor touches it. */
+static struct { uint8_t bytes[INPUT_MAX]; unsigned head, count; } input;
+static unsigned escape_keys;
+
+static void out(const char *text, size_t n)
+{
+    if (console.com1)
+        serial_write(text, n);
+    if (console.gop)
+        fbcon_write(text, n);
+}
+
+static void out_str(const char *s) { out(s, strlen(s)); }
+
+/* Ends an unfinished line of somebody else. */
+static void break_line(int owner)
+{
+    if (console.open_line != NOBODY && console.open_line != owner)
+        out_str("\r\n");
+    if (console.open_line >= 0 && console.open_line != owner)
+        console.lines[console.open_line].shown = 0; /* it will be printed again, whole */
+    console.open_line = owner;
+}
+
+static void show(int vm, struct line *l)
+{
+    char head[CONFIG_NAME_MAX + 4];
+
+    if (l->shown == l->length)
+        return;
+    break_line(vm);
+    if (!l->shown && console.prefix) {
+        format(head, sizeof(head), "[%s] ", vm_at((unsigned)vm)->config->name);
+        out_str(head);
+    }
+    out(l->text + l->shown, l->length - l->shown);
+    l->shown = l->length;
+}
+
+static void end_line(int vm, struct line *l)
+{
+    if (!l->length) { /* an empty line is printed as such */
+        l->text[l->length++] = ' ';
+        show(vm, l);
+    }
+    show(vm, l);
+    out_str("\r\n");
+    console.open_line = NOBODY;
+    l->length = l->shown = 0;
+}
+
+/* After another's line: what the focused guest had on its line, its prompt for instance, stands there again. */
+static void restore_focused(void)
+{
+    int focus = console.focus;
+
+    if (focus >= 0 && console.open_line == NOBODY)
+        show(focus, &console.lines[focus]);
+}
+
+void console_guest_out(unsigned vm, uint8_t byte)
+{
+    struct line *l = &console.lines[vm];
+
+    spin_lock(&console.lock);
+    if (byte == '\n' || l->length == LINE_MAX) {
+        end_line((int)vm, l);
+        restore_focused();
+    }
+    if (byte != '\n' && !(byte == '\r' && !l->length))
+        l->text[l->length++] = (char)byte;
+    if (console.focus == (int)vm)
+        show((int)vm, l);
+    spin_unlock(&console.lock);
+}
+
+void console_write(const char *text, size_t n)
+{
+    spin_lock(&console.lock);
+    break_line(CONSOLE_MONITOR);
+    for (size_t i = 0; i < n; i++) {
+        if (text[i] == '\n') {
+            out_str("\r\n");
+            console.open_line = NOBODY;
+        } else {
+            console.open_line = CONSOLE_MONITOR;
+            out(&text[i], 1);
+        }
+    }
+    restore_focused();
+    spin_unlock(&console.lock);
+}
+
+void console_init(bool com1, bool gop, bool prefix)
+{
+    console.com1 = com1;
+    console.gop = gop;
+    console.prefix = prefix;
+}
+
+int console_focus(void) { return console.focus; }
+
+void console_set_focus(int owner)
+{
+    char text[96];
+
+    console.focus = owner;
+    input.count = 0;
+    format(text, sizeof(text), "mirrorball: console: input goes to %s (Ctrl-a three times moves it)\n",
+           owner == CONSOLE_MONITOR ? "the monitor" : vm_at((unsigned)owner)->config->name);
+    console_write(text, strlen(text));
+    if (owner == CONSOLE_MONITOR)
+        monitor_prompt();
+}
+
+static void next_focus(void)
+{
+    int next = console.focus + 1;
+
+    console_set_focus(next < (int)vm_count() ? next : CONSOLE_MONITOR);
+}
+
+static void deliver(uint8_t byte)
+{
+    if (console.focus == CONSOLE_MONITOR) {
+        monitor_input((char)byte);
+    } else if (input.count < INPUT_MAX) {
+        input.bytes[(input.head + input.count) % INPUT_MAX] = byte;
+        input.count++;
+    }
+}
+
+static void key(uint8_t byte)
+{
+    if (byte == CTRL_A && ++escape_keys == SWITCH_KEYS) {
+        escape_keys = 0;
+        next_focus();
+        return;
+    }
+    if (byte == CTRL_A)
+        return;
+    while (escape_keys) { /* fewer than three were meant for whoever has the input */
+        deliver(CTRL_A);
+        escape_keys--;
+    }
+    deliver(byte);
+}
+
+static void feed_guest(void)
+{
+    int focus = console.focus;
+
+    while (focus >= 0 && input.count && vm_serial_in(vm_at((unsigned)focus), input.bytes[input.head])) {
+        input.head = (input.head + 1) % INPUT_MAX;
+        input.count--;
+    }
+}
+
+void console_poll(void)
+{
+    int c;
+
+    while (console.com1 && (c = serial_read()) >= 0)
+        key((uint8_t)c);
+    feed_guest();
+}

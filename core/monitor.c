@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include "core/monitor.h"
+#include "core/console.h"
+#include "core/sched.h"
+#include "core/vm.h"
+#include "lib/format.h"
+#include "lib/log.h"
+#include "lib/string.h"
+#include "numa/page.h"
+
+#define MAX_ARGS 4
+#define INPUT_LINE 128
+
+static void print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+static void print(const char *fmt, ...)
+{
+    char text[256];
+    va_list ap;
+
+    va_start(ap, fmt);
+    format_v(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    console_write(text, strlen(text));
+}
+
+struct command {
+    const char *name, *args, *help;
+    void (*run)(int argc, char **argv);
+};
+
+static struct vm *find_vm(const char *name)
+{
+    struct vm *vm = vm_by_name(name);
+
+    if (!vm)
+        print("no VM has the name %s (see: vm list)\n", name);
+    return vm;
+}
+
+static void list_vms(void)
+{
+    print("%-16s %-9s %5s %9s %9s  %s\n", "name", "state", "vcpus", "MiB", "touched", "first cpu");
+    for (unsigned i = 0; i < vm_count(); i++) {
+        const struct vm *vm = vm_at(i);
+
+        print("%-16s %-9s %5u %9lu %9lu  %u\n", vm->config->name, vm_state_name(vm), vm->config->vcpus,
+              vm->config->memory_mib, vm->pmap.touched * PAGE_SIZE / MIB, vm->home);
+    }
+}
+
+static void cmd_vm(int argc, char **argv)
+{
+    static const struct { const char *verb; int (*act)(struct vm *vm); } verbs[] = {
+        { "start", vm_start }, { "stop", vm_stop }, { "reset", vm_reset },
+    };
+    struct vm *vm;
+
+    if (argc == 2 && !strcmp(argv[1], "list")) {
+        list_vms();
+        return;
+    }
+    for (size_t i = 0; argc == 3 && i < ARRAY_SIZE(verbs); i++) {
+        if (strcmp(argv[1], verbs[i].verb))
+            continue;
+        vm = find_vm(argv[2]);
+        if (vm && verbs[i].act(vm))
+            print("%s is %s: cannot %s it now\n", argv[2], vm_state_name(vm), argv[1]);
+        return;
+    }
+    print("usage: vm list | vm start NAME | vm stop NAME | vm reset NAME\n");
+}
+
+static void cmd_console(int argc, char **argv)
+{
+    struct vm *vm = argc == 2 ? find_vm(argv[1]) : NULL;
+
+    if (argc != 2)
+        print("usage: console NAME\n");
+    else if (vm)
+        console_set_focus((int)vm->index);
+}
+
+static void cmd_mem(int argc, char **argv)
+{
+    static const char *const kinds[PAGE_KINDS] = { "free", "hypervisor", "tables", "private" };
+    struct page_counts c;
+
+    (void)argc, (void)argv;
+    page_count(NUMA_MAX_NODES, &c);
+    print("machine memory: %lu pages (%lu MiB), %lu free (%lu MiB)\n", c.total, c.total * PAGE_SIZE / MIB, c.free,
+          c.free * PAGE_SIZE / MIB);
+    for (unsigned k = PAGE_HYPERVISOR; k < PAGE_KINDS; k++)
+        print("  %-12s %9lu pages %9lu KiB\n", kinds[k], c.by_kind[k], c.by_kind[k] * PAGE_SIZE / KIB);
+    for (unsigned i = 0; i < vm_count(); i++) {
+        const struct vm *vm = vm_at(i);
+
+        print("  vm %-12s %6lu MiB, touched %lu pages, %lu faults, EPT %lu pages, pmap %lu pages\n", vm->config->name,
+              vm->config->memory_mib, vm->pmap.touched, vm->pmap.faults, vm->pmap.ept[0].tables, vm->pmap.tables);
+    }
+}
+
+static void stat_vm(struct vm *vm)
+{
+    uint64_t exits[EXIT_REASON_COUNT], sum = 0;
+
+    vm_exits(vm, exits);
+    for (unsigned r = 0; r < EXIT_REASON_COUNT; r++)
+        sum += exits[r];
+    print("vm %s: %lu exits\n", vm->config->name, sum);
+    for (unsigned r = 0; r < EXIT_REASON_COUNT; r++)
+        if (exits[r])
+            print("  %-24s %12lu\n", exit_reason_name(r), exits[r]);
+}
+
+static void cmd_stat(int argc, char **argv)
+{
+    struct vm *vm = argc > 1 ? find_vm(argv[1]) : NULL;
+
+    if (vm)
+        stat_vm(vm);
+    for (unsigned i = 0; argc == 1 && i < vm_count(); i++)
+        stat_vm(vm_at(i));
+}
+
+static void print_log(void)
+{
+    char text[256];
+    size_t pos = 0, n;
+
+    while ((n = log_read(&pos, text, sizeof(text))))
+        console_write(text, n);
+}
+
+static void cmd_log(int argc, char **argv)
+{
+    static const char *const levels[] = { "error", "warn", "info", "debug" };
+
+    if (argc == 1) {
+        print_log();
+        return;
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(levels); i++) {
+        if (!strcmp(argv[1], levels[i])) {
+            log_set_level((enum log_level)i);
+            return;
+        }
+    }
+    print("usage: log | log error|warn|info|debug\n");
+}
+
+static bool leaving;
+
+static void cmd_exit(int argc, char **argv)
+{
+    (void)argc, (void)argv;
+    if (leaving || !vm_any_alive())
+        sched_end();
+    leaving = true;
+    for (unsigned i = 0; i < vm_count(); i++)
+        vm_stop(vm_at(i));
+}
+
+static void cmd_help(int argc, char **argv);
+
+static const struct command commands[] = {
+    { "help",    "",                        "this list", cmd_help },
+    { "vm",      "list|start|stop|reset",   "the VMs, and their power switches", cmd_vm },
+    { "console", "NAME",                    "input goes to this VM; Ctrl-a three times comes on", cmd_console },
+    { "mem",     "",                        "machine memory by kind and VM", cmd_mem },
+    { "stat",    "[NAME]",                  "VM exits by reason", cmd_stat },
+    { "log",     "[LEVEL]",                 "the log, or what goes into it: error, warn, info, debug", cmd_log },
+    { "exit",    "",                        "stop all VMs and go back to the firmware", cmd_exit },
+};
+
+static void cmd_help(int argc, char **argv)
+{
+    (void)argc, (void)argv;
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+        print("  %-8s %-24s %s\n", commands[i].name, commands[i].args, commands[i].help);
+}
+
+static int split(char *line, char **argv)
+{
+    int argc = 0;
+
+    while (argc < MAX_ARGS) {
+        while (*line == ' ')
+            *line++ = 0;
+        if (!*line)
+            break;
+        argv[argc++] = line;
+        while (*line && *line != ' ')
+            line++;
+    }
+    return argc;
+}
+
+static void run_line(char *line)
+{
+    char *argv[MAX_ARGS];
+    int argc = split(line, argv);
+
+    for (size_t i = 0; argc && i < ARRAY_SIZE(commands); i++) {
+        if (!strcmp(argv[0], commands[i].name)) {
+            commands[i].run(argc, argv);
+            return;
+        }
+    }
+    if (argc)
+        print("%s: no such command (see: help)\n", argv[0]);
+}
+
+static char line[INPUT_LINE];
+static unsigned length;
+
+void monitor_prompt(void)
+{
+    length = 0;
+    print("mirrorball> ");
+}
+
+void monitor_input(char c)
+{
+    if (c == '\r' || c == '\n') {
+        line[length] = 0;
+        print("\n");
+        run_line(line);
+        if (console_focus() == CONSOLE_MONITOR)
+            monitor_prompt();
+    } else if (c == 8 || c == 127) {
+        if (length) {
+            length--;
+            print("\b \b");
+        }
+    } else if (c >= ' ' && length < INPUT_LINE - 1) {
+        line[length++] = c;
+        print("%c", c);
+    }
+}

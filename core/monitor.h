@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#pragma once
+
+/* The monitor: the hypervisor's own command line. Boot processor only. */
+void monitor_prompt(void);
+void monitor_input(char c);

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#pragma once
+
+#include "core/vm.h"
+
+/* The scheduler: each pCPU runs the vCPUs pinned to it, in turn when there are several. */
+
+/* -ENOMEM. Once, before the processors start. */
+int sched_init(void);
+/* A pCPU's life in our world: returns when the hypervisor ends. */
+void sched_loop(void);
+/* Ends it: every pCPU leaves sched_loop. All VMs are off. */
+void sched_end(void);
+
+/* pCPU for the next vCPU: the one with the fewest, the boot processor last among equals since it runs the console. */
+unsigned sched_choose(void);
+/* Puts a vCPU on its pCPU's list (slot->vcpu.cpu). Any processor. */
+void sched_add(struct slot *slot);
+/* Lets a pCPU look again at what it has to do. Any processor; nothing if it is this one. */
+void sched_kick(unsigned cpu);
+
+/* vcpu_ops: see there. */
+struct guest_regs *sched_resume(struct vcpu *v);
+void sched_halt(struct vcpu *v);
+void sched_interrupt(uint8_t vector);

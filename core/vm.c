@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include "core/vm.h"
+#include "arch/x86/apic.h"
+#include "arch/x86/cpu.h"
+#include "arch/x86/percpu.h"
+#include "core/loader.h"
+#include "core/sched.h"
+#include "core/vm_ops.h"
+#include "lib/errno.h"
+#include "lib/log.h"
+#include "lib/string.h"
+#include "numa/page.h"
+
+static struct vm vms[CONFIG_MAX_VMS];
+static unsigned vms_known;
+
+unsigned vm_count(void) { return vms_known; }
+struct vm *vm_at(unsigned index) { return &vms[index]; }
+
+struct vm *vm_by_name(const char *name)
+{
+    for (unsigned i = 0; i < vms_known; i++)
+        if (!strcmp(vms[i].config->name, name))
+            return &vms[i];
+    return NULL;
+}
+
+bool vm_any_alive(void)
+{
+    for (unsigned i = 0; i < vms_known; i++)
+        if (atomic_load(&vms[i].state) != VM_OFF)
+            return true;
+    return false;
+}
+
+const char *vm_state_name(const struct vm *vm)
+{
+    static const char *const names[] = { "off", "starting", "running", "stopping" };
+
+    return names[atomic_load(&vm->state)];
+}
+
+int vm_setup(const struct config *config, int64_t unix_time)
+{
+    struct page_counts pages;
+    uint64_t wanted = 0;
+
+    page_count(NUMA_MAX_NODES, &pages);
+    for (unsigned i = 0; i < config->vms; i++) {
+        const struct vm_config *c = &config->vm[i];
+
+        if (c->vcpus > cpu_count()) {
+            log_error("vm %s: %u vCPUs, but the machine has %u processors", c->name, c->vcpus, cpu_count());
+            return -EINVAL;
+        }
+        wanted += c->memory_mib;
+        if (wanted > pages.free * PAGE_SIZE / MIB) {
+            log_error("vm %s: memory = %lu MiB is more than there is: %lu MiB are left for it", c->name, c->memory_mib,
+                      pages.free * PAGE_SIZE / MIB - (wanted - c->memory_mib));
+            return -ENOMEM;
+        }
+        vms[i] = (struct vm){ .config = c, .index = i };
+    }
+    vms_known = config->vms;
+    vm_set_wallclock(unix_time);
+    return 0;
+}
+
+static unsigned order_for(size_t size)
+{
+    unsigned order = 0;
+
+    while ((PAGE_SIZE << order) < size)
+        order++;
+    return order;
+}
+
+static int change(struct vm *vm, int from, int to)
+{
+    if (!atomic_compare_exchange_strong(&vm->state, &from, to))
+        return -EBUSY;
+    for (unsigned i = 0; i < cpu_count(); i++)
+        sched_kick(i);
+    return 0;
+}
+
+int vm_start(struct vm *vm)
+{
+    vm->home = sched_choose();
+    return change(vm, VM_OFF, VM_STARTING);
+}
+
+int vm_stop(struct vm *vm)
+{
+    vm->again = false;
+    return change(vm, VM_RUNNING, VM_STOPPING);
+}
+
+int vm_reset(struct vm *vm)
+{
+    vm->again = true;
+    return change(vm, VM_RUNNING, VM_STOPPING);
+}
+
+void vm_crash(struct vm *vm, struct vcpu *v, const char *why)
+{
+    log_warn("vm %s has failed and is stopped: %s", vm->config->name, why);
+    vcpu_dump(v, why);
+    vm_stop(vm);
+}
+
+static struct slot *new_slot(struct vm *vm, unsigned index)
+{
+    struct hpa mem = page_alloc_zeroed(0, order_for(sizeof(struct slot)), PAGE_HYPERVISOR);
+    struct slot *s = hpa_ptr(mem);
+
+    if (!mem.v)
+        return NULL;
+    s->vm = vm;
+    s->state = VCPU_WAIT_SIPI;
+    s->fresh = true;
+    s->start.mode = START_SIPI;
+    s->vcpu.ops = &vm_vcpu_ops;
+    s->vcpu.owner = vm;
+    s->vcpu.pmap = &vm->pmap;
+    s->vcpu.index = index;
+    s->vcpu.vcpus = vm->config->vcpus;
+    s->vcpu.cpu = vm->home;
+    s->vcpu.vpid = (uint16_t)(1 + vm->index * CONFIG_MAX_VCPUS + index);
+    s->vcpu.tsc_base = vm->tsc_base;
+    if (vcpu_init(&s->vcpu)) {
+        page_free(mem, order_for(sizeof(struct slot)));
+        return NULL;
+    }
+    return s;
+}
+
+static void free_slot(struct vm *vm, struct slot *s)
+{
+    if (!s)
+        return;
+    for (unsigned i = 0; i < EXIT_REASON_COUNT; i++)
+        vm->exits[i] += s->vcpu.exits[i];
+    vcpu_destroy(&s->vcpu);
+    page_free(ptr_hpa(s), order_for(sizeof(struct slot)));
+}
+
+static void destroy(struct vm *vm)
+{
+    spin_lock(&vm->lock);
+    for (unsigned i = 0; i < CONFIG_MAX_VCPUS; i++) {
+        free_slot(vm, vm->slots[i]);
+        vm->slots[i] = NULL;
+    }
+    if (vm->board)
+        page_free(ptr_hpa(vm->board), vm->board_order);
+    vm->board = NULL;
+    spin_unlock(&vm->lock);
+    if (vm->pmap.chunks)
+        pmap_destroy(&vm->pmap);
+}
+
+static int new_board(struct vm *vm)
+{
+    const struct board_config config = {
+        .vcpus = vm->config->vcpus, .tick_khz = tsc_khz(), .memory = vm->config->memory_mib * MIB,
+    };
+    struct hpa mem;
+
+    vm->board_order = order_for(board_size(config.vcpus));
+    mem = page_alloc_zeroed(0, vm->board_order, PAGE_HYPERVISOR);
+    if (!mem.v)
+        return -ENOMEM;
+    vm->board = hpa_ptr(mem);
+    board_init(vm->board, &config, &vm_board_ops, vm);
+    return 0;
+}
+
+/* The loader's view of the start in VMX's words. */
+static void set_start(struct slot *s, const struct guest_entry *e)
+{
+    s->start = (struct vcpu_start){
+        .mode = e->mode == GUEST_LONG64 ? START_LONG64 : START_PROT32,
+        .rip = e->rip, .rsp = e->rsp, .cr3 = e->cr3, .gdt = e->gdt, .gdt_limit = e->gdt_limit, .cs = e->cs, .ds = e->ds,
+        .rax = e->rax, .rbx = e->rbx, .rsi = e->rsi,
+    };
+    s->state = VCPU_RUNNABLE;
+}
+
+static int build(struct vm *vm)
+{
+    struct guest_entry entry = { 0 };
+    char why[256];
+    int err;
+
+    vm->tsc_base = -rdtsc();
+    if (pmap_init(&vm->pmap, (uint16_t)(vm->index + 1), vm->config->memory_mib * MIB, 1) || new_board(vm)) {
+        log_warn("vm %s: no memory to build it", vm->config->name);
+        return -ENOMEM;
+    }
+    for (unsigned i = 0; i < vm->config->vcpus; i++) {
+        vm->slots[i] = new_slot(vm, i);
+        if (!vm->slots[i])
+            return -ENOMEM;
+    }
+    err = loader_load(vm->config, &vm->pmap, &entry, why, sizeof(why));
+    if (err) {
+        log_warn("vm %s: %s", vm->config->name, why);
+        return err;
+    }
+    set_start(vm->slots[0], &entry);
+    return 0;
+}
+
+static void start(struct vm *vm)
+{
+    if (build(vm)) {
+        destroy(vm);
+        atomic_store(&vm->state, VM_OFF);
+        return;
+    }
+    vm->active = vm->config->vcpus;
+    atomic_store(&vm->state, VM_RUNNING);
+    log_info("vm %s: starts with %lu MiB and %u vCPUs, the first on cpu %u", vm->config->name, vm->config->memory_mib,
+             vm->config->vcpus, vm->home);
+    for (unsigned i = 0; i < vm->config->vcpus; i++) {
+        vm->slots[i]->vcpu.cpu = i ? sched_choose() : vm->home;
+        sched_add(vm->slots[i]);
+    }
+}
+
+static void finish(struct vm *vm)
+{
+    bool again = vm->again;
+
+    destroy(vm);
+    log_info("vm %s: %s", vm->config->name, again ? "reset" : "off");
+    atomic_store(&vm->state, again ? VM_STARTING : VM_OFF);
+    if (!again && !vm_any_alive()) {
+        log_info("no VM is left");
+        sched_end();
+    }
+}
+
+bool vm_service(struct vm *vm)
+{
+    switch (atomic_load(&vm->state)) {
+    case VM_STARTING:
+        start(vm);
+        if (!vm_any_alive())
+            sched_end();
+        return true;
+    case VM_STOPPING:
+        if (atomic_load(&vm->active))
+            return false;
+        finish(vm);
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool vm_serial_in(struct vm *vm, uint8_t byte)
+{
+    bool taken = true;
+
+    spin_lock(&vm->lock);
+    if (vm->board && atomic_load(&vm->state) == VM_RUNNING)
+        taken = board_serial_in(vm->board, byte);
+    spin_unlock(&vm->lock);
+    return taken;
+}
+
+void vm_exits(struct vm *vm, uint64_t out[EXIT_REASON_COUNT])
+{
+    spin_lock(&vm->lock);
+    memcpy(out, vm->exits, sizeof(vm->exits));
+    for (unsigned i = 0; i < CONFIG_MAX_VCPUS && vm->slots[i]; i++)
+        for (unsigned r = 0; r < EXIT_REASON_COUNT; r++)
+            out[r] += vm->slots[i]->vcpu.exits[r];
+    spin_unlock(&vm->lock);
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#pragma once
+
+#include "core/config.h"
+#include "lib/types.h"
+#include "numa/pmap.h"
+#include "vdev/board.h"
+#include "vmx/vcpu.h"
+
+/*
+ * Life of a VM. All work on its memory (build, tear down) is done on its home pCPU, the one of its vCPU 0; anyone may ask
+ * for a change (vm_start, vm_stop, vm_reset), which sets the state and wakes the home.
+ *
+ *   OFF -> STARTING -> RUNNING -> STOPPING -> OFF or, for a reset, STARTING
+ */
+enum vm_state { VM_OFF, VM_STARTING, VM_RUNNING, VM_STOPPING };
+
+enum vcpu_state { VCPU_WAIT_SIPI, VCPU_RUNNABLE, VCPU_HALTED };
+
+/* Asked of a vCPU by others; done on its own pCPU. */
+enum { REQUEST_INIT = 1, REQUEST_SIPI = 2 };
+
+struct vm;
+
+/* A vCPU as the scheduler sees it. */
+struct slot {
+    struct vcpu vcpu;
+    struct vm *vm;
+    struct slot *next;         /* on its pCPU's list */
+    enum vcpu_state state;
+    bool wake_on_interrupt;    /* halted with IF set */
+    bool fresh;                /* its VMCS has not been set up yet */
+    _Atomic uint32_t requests;
+    _Atomic uint8_t sipi_vector;
+    struct vcpu_start start;
+};
+
+struct vm {
+    const struct vm_config *config;
+    unsigned index;
+    unsigned home;             /* pCPU */
+    struct spinlock lock;      /* outermost: keeps board and slots while somebody from outside looks at them */
+    _Atomic int state;         /* enum vm_state */
+    _Atomic bool again;        /* stopping in order to start again */
+    _Atomic unsigned active;   /* vCPUs on pCPUs' lists */
+    uint64_t tsc_base;         /* tick = TSC + tsc_base: tick 0 is the start */
+    uint64_t exits[EXIT_REASON_COUNT]; /* of earlier lives */
+    struct pmap pmap;
+    struct board *board;
+    unsigned board_order;
+    struct slot *slots[CONFIG_MAX_VCPUS];
+};
+
+/* All VMs of the configuration. */
+unsigned vm_count(void);
+struct vm *vm_at(unsigned index);
+struct vm *vm_by_name(const char *name);
+bool vm_any_alive(void);
+
+/* Makes the VMs of the configuration known; nothing is started. -EINVAL (said why). unix_time: seconds since 1970 now. */
+int vm_setup(const struct config *config, int64_t unix_time);
+
+/* Any processor. -EBUSY when the VM's state does not allow it. */
+int vm_start(struct vm *vm);
+int vm_stop(struct vm *vm);
+int vm_reset(struct vm *vm);
+/* Stops it with a dump: it made a mistake. On the vCPU's own pCPU. */
+void vm_crash(struct vm *vm, struct vcpu *v, const char *why);
+const char *vm_state_name(const struct vm *vm);
+/* Exits by reason of this and earlier lives, summed over vCPUs. */
+void vm_exits(struct vm *vm, uint64_t out[EXIT_REASON_COUNT]);
+
+/* Gives the VM's serial port a byte; false: no room now. A VM that is off swallows it. Any processor. */
+bool vm_serial_in(struct vm *vm, uint8_t byte);
+
+/* The home's part of the state machine; true if something was done. */
+bool vm_service(struct vm *vm);

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include "core/vm_ops.h"
+#include "arch/x86/apic.h"
+#include "arch/x86/cpu.h"
+#include "core/console.h"
+#include "core/sched.h"
+#include "hypercalls/hypercalls.h"
+
+#define NS_PER_S 1000000000ull
+
+static struct vm *vm_of(struct vcpu *v) { return v->owner; }
+
+static uint32_t pio_read(struct vcpu *v, uint16_t port, unsigned size)
+{
+    return board_pio_read(vm_of(v)->board, v->index, port, size);
+}
+
+static void pio_write(struct vcpu *v, uint16_t port, unsigned size, uint32_t value)
+{
+    board_pio_write(vm_of(v)->board, v->index, port, size, value);
+}
+
+static uint64_t mmio_read(struct vcpu *v, struct gpa at, unsigned size)
+{
+    return board_mmio_read(vm_of(v)->board, v->index, at, size);
+}
+
+static void mmio_write(struct vcpu *v, struct gpa at, unsigned size, uint64_t value)
+{
+    board_mmio_write(vm_of(v)->board, v->index, at, size, value);
+}
+
+static int msr_read(struct vcpu *v, uint32_t msr, uint64_t *value)
+{
+    return board_msr_read(vm_of(v)->board, v->index, msr, value);
+}
+
+static int msr_write(struct vcpu *v, uint32_t msr, uint64_t value)
+{
+    return board_msr_write(vm_of(v)->board, v->index, msr, value);
+}
+
+static uint8_t tpr(struct vcpu *v)
+{
+    return board_tpr(vm_of(v)->board, v->index);
+}
+
+static void set_tpr(struct vcpu *v, uint8_t value)
+{
+    board_set_tpr(vm_of(v)->board, v->index, value);
+}
+
+static bool pending(struct vcpu *v)
+{
+    return board_pending(vm_of(v)->board, v->index);
+}
+
+static int take_interrupt(struct vcpu *v)
+{
+    return board_take_interrupt(vm_of(v)->board, v->index);
+}
+
+static void stop(struct vcpu *v, const char *why)
+{
+    vm_crash(vm_of(v), v, why);
+}
+
+/* The real time of day: the firmware's clock at start, carried on by the TSC. */
+static uint64_t start_ns, start_tsc;
+
+void vm_set_wallclock(int64_t unix_time)
+{
+    start_ns = unix_time > 0 ? (uint64_t)unix_time * NS_PER_S : 0;
+    start_tsc = rdtsc();
+}
+
+uint64_t vm_wallclock_ns(void)
+{
+    return start_ns + muldiv64(rdtsc() - start_tsc, 1000000, tsc_khz());
+}
+
+static uint64_t wallclock_at_start(struct vcpu *v)
+{
+    return vm_wallclock_ns() - muldiv64(vcpu_tick(v), 1000000, tsc_khz());
+}
+
+const struct vcpu_ops vm_vcpu_ops = {
+    .pio_read = pio_read, .pio_write = pio_write, .mmio_read = mmio_read, .mmio_write = mmio_write,
+    .msr_read = msr_read, .msr_write = msr_write, .tpr = tpr, .set_tpr = set_tpr, .pending = pending,
+    .take_interrupt = take_interrupt, .hypercall = hypercall_handle, .halt = sched_halt, .interrupt = sched_interrupt,
+    .stop = stop, .wallclock = wallclock_at_start, .resume = sched_resume,
+};
+
+static uint64_t now(void *ctx)
+{
+    return rdtsc() + ((struct vm *)ctx)->tsc_base;
+}
+
+static void kick(void *ctx, unsigned vcpu)
+{
+    sched_kick(((struct vm *)ctx)->slots[vcpu]->vcpu.cpu);
+}
+
+static void request(struct vm *vm, unsigned vcpu, uint32_t what)
+{
+    atomic_fetch_or(&vm->slots[vcpu]->requests, what);
+    kick(vm, vcpu);
+}
+
+static void init(void *ctx, unsigned vcpu)
+{
+    request(ctx, vcpu, REQUEST_INIT);
+}
+
+static void sipi(void *ctx, unsigned vcpu, uint8_t vector)
+{
+    struct vm *vm = ctx;
+
+    atomic_store(&vm->slots[vcpu]->sipi_vector, vector);
+    request(vm, vcpu, REQUEST_SIPI);
+}
+
+static void nmi(void *ctx, unsigned vcpu)
+{
+    vcpu_nmi(&((struct vm *)ctx)->slots[vcpu]->vcpu);
+    kick(ctx, vcpu);
+}
+
+static void power(void *ctx, enum board_power what)
+{
+    if (what == BOARD_RESET)
+        vm_reset(ctx);
+    else
+        vm_stop(ctx);
+}
+
+static void serial_out(void *ctx, uint8_t byte)
+{
+    console_guest_out(((struct vm *)ctx)->index, byte);
+}
+
+static uint64_t wallclock(void *ctx)
+{
+    (void)ctx;
+    return vm_wallclock_ns() / NS_PER_S;
+}
+
+const struct board_ops vm_board_ops = {
+    .now = now, .kick = kick, .init = init, .sipi = sipi, .nmi = nmi, .power = power, .serial_out = serial_out,
+    .wallclock = wallclock,
+};

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include "ept/ept.h"
+#include "lib/errno.h"
+
+/* An EPT entry (SDM vol. 3, tables 29-1 to 29-7). */
+#define E_PROT     0x7ull
+#define E_WB       (6ull << 3)
+#define E_LARGE    BIT(7)
+#define E_ACCESSED BIT(8)
+#define E_DIRTY    BIT(9)
+#define E_ADDR     0x000ffffffffff000ull
+
+static unsigned level_shift(unsigned level) { return PAGE_SHIFT + 9 * (level - 1); }
+static uint64_t level_size(unsigned level) { return 1ull << level_shift(level); }
+static unsigned level_index(struct gpa gpa, unsigned level) { return (gpa.v >> level_shift(level)) & 511; }
+
+static bool present(uint64_t e) { return e & E_PROT; }
+static bool is_leaf(uint64_t e, unsigned level) { return level == EPT_4K || (e & E_LARGE); }
+static uint64_t *table(uint64_t e) { return (uint64_t *)(e & E_ADDR); }
+
+/* Entries are read by processors at any time: one store each. */
+static void set(uint64_t *e, uint64_t value) { *(volatile uint64_t *)e = value; }
+
+static struct hpa new_table(struct ept *ept)
+{
+    struct hpa page = ept->pages.alloc(ept->pages.ctx);
+
+    if (page.v)
+        ept->tables++;
+    return page;
+}
+
+int ept_init(struct ept *ept, const struct ept_pages *pages)
+{
+    *ept = (struct ept){ .pages = *pages, .generation = 1 };
+    ept->root = new_table(ept);
+    return ept->root.v ? 0 : -ENOMEM;
+}
+
+static void destroy_table(struct ept *ept, uint64_t *t, unsigned level)
+{
+    for (unsigned i = 0; i < 512; i++)
+        if (present(t[i]) && !is_leaf(t[i], level))
+            destroy_table(ept, table(t[i]), level - 1);
+    ept->pages.free(ept->pages.ctx, HPA((uint64_t)t));
+    ept->tables--;
+}
+
+void ept_destroy(struct ept *ept)
+{
+    if (ept->root.v)
+        destroy_table(ept, (uint64_t *)ept->root.v, EPT_ROOT);
+    ept->root = HPA(0);
+}
+
+/* Fills a table with the pieces of a large page: the same translation in smaller steps. */
+static void fill_split(uint64_t *t, uint64_t large, unsigned level)
+{
+    uint64_t flags = large & ~E_ADDR & ~(level == EPT_4K ? E_LARGE : 0);
+
+    for (uint64_t i = 0; i < 512; i++)
+        t[i] = (large & E_ADDR) + i * level_size(level) + flags;
+}
+
+int ept_prepare(struct ept *ept, struct gpa gpa, enum ept_level level)
+{
+    uint64_t *t = (uint64_t *)ept->root.v, *e;
+
+    for (unsigned l = EPT_ROOT; l > level; l--) {
+        e = &t[level_index(gpa, l)];
+        if (!present(*e) || is_leaf(*e, l)) {
+            struct hpa page = new_table(ept);
+
+            if (!page.v)
+                return -ENOMEM;
+            if (present(*e)) {
+                fill_split((uint64_t *)page.v, *e, l - 1);
+                ept->generation++;
+            }
+            set(e, page.v | E_PROT);
+        }
+        t = table(*e);
+    }
+    e = &t[level_index(gpa, level)];
+    return present(*e) && !is_leaf(*e, level) ? -EEXIST : 0;
+}
+
+/* The entry for gpa at this level, or NULL if the tables above end earlier. */
+static uint64_t *find(const struct ept *ept, struct gpa gpa, unsigned level)
+{
+    uint64_t *t = (uint64_t *)ept->root.v;
+
+    for (unsigned l = EPT_ROOT; l > level; l--) {
+        uint64_t e = t[level_index(gpa, l)];
+
+        if (!present(e) || is_leaf(e, l))
+            return NULL;
+        t = table(e);
+    }
+    return &t[level_index(gpa, level)];
+}
+
+void ept_commit(struct ept *ept, struct gpa gpa, enum ept_level level, struct hpa hpa, enum ept_prot prot)
+{
+    uint64_t *e = find(ept, gpa, level);
+
+    if (present(*e))
+        ept->generation++;
+    set(e, hpa.v | prot | E_WB | (level > EPT_4K ? E_LARGE : 0));
+}
+
+void ept_clear(struct ept *ept, struct gpa gpa, enum ept_level level)
+{
+    uint64_t *e = find(ept, gpa, level);
+
+    if (!e || !present(*e) || !is_leaf(*e, level))
+        return;
+    set(e, 0);
+    ept->generation++;
+}
+
+struct ept_mapping ept_lookup(const struct ept *ept, struct gpa gpa)
+{
+    for (unsigned l = EPT_4K; l < EPT_ROOT; l++) {
+        uint64_t *e = find(ept, gpa, l);
+
+        if (!e || !present(*e) || !is_leaf(*e, l))
+            continue;
+        return (struct ept_mapping){
+            .level = (enum ept_level)l, .hpa = HPA((*e & E_ADDR) + (gpa.v & (level_size(l) - 1))),
+            .prot = *e & E_PROT, .accessed = *e & E_ACCESSED, .dirty = *e & E_DIRTY,
+        };
+    }
+    return (struct ept_mapping){ 0 };
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include "hypercalls/hypercalls.h"
+#include "include/mirrorball/hypercall.h"
+#include "lib/errno.h"
+
+typedef int64_t (*hypercall)(struct vcpu *v);
+
+static int64_t call_version(struct vcpu *v)
+{
+    (void)v;
+    return MIRRORBALL_ABI_VERSION;
+}
+
+static const hypercall calls[] = {
+    [MIRRORBALL_CALL_VERSION] = call_version,
+};
+
+void hypercall_handle(struct vcpu *v)
+{
+    uint64_t number = v->regs.rax;
+
+    v->regs.rax = (uint64_t)(number < ARRAY_SIZE(calls) && calls[number] ? calls[number](v) : -ENOSYS);
+}

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include "numa/page.h"
+#include "lib/errno.h"
+#include "lib/log.h"
+#include "lib/spinlock.h"
+#include "lib/string.h"
+
+#define MAX_RANGES 64
+
+/* A range of machine memory. pages[0] describes the first page, which holds the memmap itself. */
+struct range {
+    uint64_t first, count;     /* frames */
+    struct mpage *pages;
+};
+
+struct node {
+    struct spinlock lock;
+    uint32_t free_list[PAGE_ORDERS];
+    struct page_counts counts;
+};
+
+static struct range ranges[MAX_RANGES];
+static unsigned range_count;
+static struct node nodes[NUMA_MAX_NODES];
+
+static uint64_t frame_of(struct hpa p) { return p.v >> PAGE_SHIFT; }
+
+static struct range *range_of(uint64_t frame)
+{
+    for (unsigned i = 0; i < range_count; i++)
+        if (frame - ranges[i].first < ranges[i].count)
+            return &ranges[i];
+    return NULL;
+}
+
+static struct mpage *entry(uint64_t frame)
+{
+    struct range *r = range_of(frame);
+
+    return r ? &r->pages[frame - r->first] : NULL;
+}
+
+struct mpage *page_of(struct hpa page)
+{
+    return entry(frame_of(page));
+}
+
+static void list_push(struct node *n, unsigned order, uint64_t frame, struct mpage *p)
+{
+    uint32_t head = n->free_list[order];
+
+    p->kind = PAGE_FREE;
+    p->order = (uint8_t)order;
+    p->head = true;
+    p->next = head;
+    p->prev = 0;
+    if (head)
+        entry(head)->prev = (uint32_t)frame;
+    n->free_list[order] = (uint32_t)frame;
+}
+
+static void list_remove(struct node *n, struct mpage *p)
+{
+    if (p->prev)
+        entry(p->prev)->next = p->next;
+    else
+        n->free_list[p->order] = p->next;
+    if (p->next)
+        entry(p->next)->prev = p->prev;
+    p->head = false;
+}
+
+/* Joins the free block with its buddy as long as that is free too, and puts the result on its list. */
+static void free_block(struct node *n, uint64_t frame, unsigned order)
+{
+    struct range *r = range_of(frame);
+
+    while (order + 1 < PAGE_ORDERS) {
+        uint64_t buddy = frame ^ BIT(order);
+        struct mpage *b = buddy - r->first < r->count ? &r->pages[buddy - r->first] : NULL;
+
+        if (!b || !b->head || b->kind != PAGE_FREE || b->order != order)
+            break;
+        list_remove(n, b);
+        r->pages[frame - r->first].head = false;
+        frame &= ~BIT(order);
+        order++;
+    }
+    list_push(n, order, frame, &r->pages[frame - r->first]);
+}
+
+/* Order of the largest naturally aligned block that starts at frame and ends by end. */
+static unsigned biggest_block(uint64_t frame, uint64_t end)
+{
+    unsigned order = 0;
+
+    while (order + 1 < PAGE_ORDERS && !(frame & BIT(order)) && frame + BIT(order + 1) <= end)
+        order++;
+    return order;
+}
+
+static bool overlaps(uint64_t first, uint64_t count)
+{
+    for (unsigned i = 0; i < range_count; i++)
+        if (first < ranges[i].first + ranges[i].count && ranges[i].first < first + count)
+            return true;
+    return false;
+}
+
+int page_add_range(uint64_t base, uint64_t size, unsigned node)
+{
+    uint64_t first = base >> PAGE_SHIFT, count = size >> PAGE_SHIFT;
+    uint64_t map = ALIGN_UP(count * sizeof(struct mpage), PAGE_SIZE) >> PAGE_SHIFT;
+    struct node *n = &nodes[node];
+    struct range *r = &ranges[range_count];
+
+    if (range_count == MAX_RANGES)
+        return -ENOSPC;
+    if ((base | size) % PAGE_SIZE || !base || count <= map || node >= NUMA_MAX_NODES || overlaps(first, count) ||
+        first + count > UINT32_MAX)
+        return -EINVAL;
+    *r = (struct range){ .first = first, .count = count, .pages = (struct mpage *)base };
+    range_count++;
+    memset(r->pages, 0, map << PAGE_SHIFT);
+    for (uint64_t i = 0; i < count; i++)
+        r->pages[i] = (struct mpage){ .kind = PAGE_HYPERVISOR, .node = (uint8_t)node };
+
+    spin_lock(&n->lock);
+    n->counts.total += count;
+    n->counts.by_kind[PAGE_HYPERVISOR] += map;
+    n->counts.free += count - map;
+    for (uint64_t f = first + map; f < first + count;) {
+        unsigned order = biggest_block(f, first + count);
+
+        list_push(n, order, f, entry(f));
+        f += BIT(order);
+    }
+    spin_unlock(&n->lock);
+    return 0;
+}
+
+static struct hpa alloc_from(struct node *n, unsigned order, enum page_kind kind)
+{
+    unsigned have = order;
+    uint64_t frame;
+    struct mpage *p;
+
+    spin_lock(&n->lock);
+    while (have < PAGE_ORDERS && !n->free_list[have])
+        have++;
+    if (have == PAGE_ORDERS) {
+        spin_unlock(&n->lock);
+        return HPA_NONE;
+    }
+    frame = n->free_list[have];
+    p = entry(frame);
+    list_remove(n, p);
+    while (have > order) {
+        have--;
+        list_push(n, have, frame + BIT(have), p + BIT(have));
+    }
+    p->kind = (uint8_t)kind;
+    p->order = (uint8_t)order;
+    p->head = true;
+    p->refs = 0;
+    p->sharer = 0;
+    p->chain = 0;
+    n->counts.free -= BIT(order);
+    n->counts.by_kind[kind] += BIT(order);
+    spin_unlock(&n->lock);
+    return HPA(frame << PAGE_SHIFT);
+}
+
+struct hpa page_alloc(unsigned node, unsigned order, enum page_kind kind)
+{
+    for (unsigned i = 0; i < NUMA_MAX_NODES; i++) {
+        struct hpa p = alloc_from(&nodes[(node + i) % NUMA_MAX_NODES], order, kind);
+
+        if (p.v)
+            return p;
+    }
+    return HPA_NONE;
+}
+
+struct hpa page_alloc_zeroed(unsigned node, unsigned order, enum page_kind kind)
+{
+    struct hpa p = page_alloc(node, order, kind);
+
+    if (p.v)
+        memset(hpa_ptr(p), 0, PAGE_SIZE << order);
+    return p;
+}
+
+void page_free(struct hpa page, unsigned order)
+{
+    struct mpage *p = page_of(page);
+    struct node *n;
+
+    if (page.v % (PAGE_SIZE << order) || !p || !p->head || p->kind == PAGE_FREE || p->order != order)
+        panic("page_free: %#lx is no allocated block of order %u", page.v, order);
+    n = &nodes[p->node];
+    spin_lock(&n->lock);
+    n->counts.free += BIT(order);
+    n->counts.by_kind[p->kind] -= BIT(order);
+    free_block(n, frame_of(page), order);
+    spin_unlock(&n->lock);
+}
+
+void page_split(struct hpa page, unsigned order)
+{
+    struct mpage *p = page_of(page);
+    struct node *n = &nodes[p->node];
+
+    spin_lock(&n->lock);
+    for (uint64_t i = 0; i < BIT(order); i++) {
+        p[i].kind = p->kind;
+        p[i].order = 0;
+        p[i].head = true;
+        p[i].refs = p->refs;
+        p[i].sharer = p->sharer + i;
+        p[i].chain = 0;
+    }
+    spin_unlock(&n->lock);
+}
+
+void page_count(unsigned node, struct page_counts *out)
+{
+    memset(out, 0, sizeof(*out));
+    for (unsigned i = 0; i < NUMA_MAX_NODES; i++) {
+        if (node != NUMA_MAX_NODES && node != i)
+            continue;
+        spin_lock(&nodes[i].lock);
+        out->total += nodes[i].counts.total;
+        out->free += nodes[i].counts.free;
+        for (unsigned k = 0; k < PAGE_KINDS; k++)
+            out->by_kind[k] += nodes[i].counts.by_kind[k];
+        spin_unlock(&nodes[i].lock);
+    }
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#pragma once
+
+#include "lib/types.h"
+
+/*
+ * Machine memory: the memmap (one entry per machine page) and the page allocator, a buddy per node.
+ * Any processor may call; each node has one lock, always the innermost.
+ */
+enum page_kind {
+    PAGE_FREE,
+    PAGE_HYPERVISOR,           /* the hypervisor's own data: per-CPU blocks, boards, VMCSs */
+    PAGE_TABLE,                /* page tables: our own, EPT, pmap */
+    PAGE_PRIVATE,              /* guest memory of one VM */
+    PAGE_KINDS,
+};
+
+#define PAGE_ORDER_4K  0u
+#define PAGE_ORDER_2M  9u
+#define PAGE_ORDER_1G  18u
+#define PAGE_ORDERS    19u
+#define NUMA_MAX_NODES 8u
+#define HPA_NONE       HPA(0)  /* page 0 is never ours */
+
+/* A memmap entry. Links are frame numbers (physical address / 4096); frame 0 ends a list. */
+struct mpage {
+    uint8_t kind;
+    uint8_t order;             /* of the block this page heads, free or allocated */
+    uint8_t node;
+    bool head;                 /* first page of a block */
+    uint32_t refs;             /* mappings by guests */
+    union {
+        struct { uint32_t next, prev; };   /* free */
+        uint64_t sharer;                   /* private: pmap id << 48 | guest frame */
+    };
+    uint64_t chain;            /* further sharers and replicas, 0: none */
+};
+_Static_assert(sizeof(struct mpage) <= 32, "DESIGN: at most 32 bytes of memmap per machine page");
+
+/*
+ * Takes a range of machine memory (4 KiB aligned) into a node; its memmap lies at its start. At most 64 ranges,
+ * ascending or not. -EINVAL: misaligned, overlapping or too small; -ENOSPC: too many.
+ */
+int page_add_range(uint64_t base, uint64_t size, unsigned node);
+
+/* 2^order pages, naturally aligned, contents undefined; from the node asked for, else from the others. HPA_NONE: none left. */
+struct hpa page_alloc(unsigned node, unsigned order, enum page_kind kind);
+/* The same, zeroed. */
+struct hpa page_alloc_zeroed(unsigned node, unsigned order, enum page_kind kind);
+/* Gives a block back. Double free, a foreign address or a wrong order is a bug of ours: panic. */
+void page_free(struct hpa page, unsigned order);
+
+/* The memmap entry of a machine page, NULL if it is not ours. */
+struct mpage *page_of(struct hpa page);
+/* Splits an allocated block into 4 KiB blocks that can be freed one by one. */
+void page_split(struct hpa page, unsigned order);
+
+struct page_counts { uint64_t total, free, by_kind[PAGE_KINDS]; };
+/* Pages of one node, or of all with node = NUMA_MAX_NODES. */
+void page_count(unsigned node, struct page_counts *out);
+
+/* Everything of ours is identity-mapped. */
+static inline void *hpa_ptr(struct hpa p) { return (void *)p.v; }
+static inline struct hpa ptr_hpa(const void *p) { return HPA((uint64_t)p); }

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#pragma once
+
+#include "ept/ept.h"
+#include "lib/spinlock.h"
+#include "lib/types.h"
+#include "numa/page.h"
+
+/*
+ * The pmap of a VM: what each guest-physical page is. Authoritative; the EPTs are caches of it. Filled at first touch.
+ * Guest RAM is [0, 640 KiB), [768 KiB, low) and [4 GiB, 4 GiB + high): a PC's, with the video hole left out.
+ * Everything else is not memory.
+ */
+#define PMAP_LOW_MAX    (3 * GIB)
+#define PMAP_HIGH_BASE  (4 * GIB)
+#define PMAP_HOLE       0xa0000ul
+#define PMAP_HOLE_END   0xc0000ul
+
+struct pmap {
+    struct spinlock lock;      /* guards all below; above the nodes' locks */
+    uint16_t id;
+    uint64_t low, high;        /* bytes */
+    uint64_t *chunks;          /* per 2 MiB of RAM: 0, large page, or a table of 512 entries */
+    unsigned chunks_order;     /* pages of chunks */
+    uint64_t touched;          /* 4 KiB pages backed */
+    uint64_t tables;           /* pages of the pmap itself */
+    uint64_t faults;
+    struct ept ept[NUMA_MAX_NODES];
+    unsigned nodes;            /* EPTs in use */
+};
+
+/* An empty pmap with this much RAM (a multiple of 1 MiB; at least 1 MiB). -ENOMEM, -EINVAL. */
+int pmap_init(struct pmap *pmap, uint16_t id, uint64_t memory, unsigned nodes);
+/* Gives all memory back. No vCPU of the VM runs any more. */
+void pmap_destroy(struct pmap *pmap);
+
+/*
+ * An EPT violation at gpa on a node: backs the page and maps it in that node's EPT. 0; -EFAULT: not RAM; -ENOMEM: the
+ * machine has no page left. Any processor.
+ */
+int pmap_fault(struct pmap *pmap, struct gpa gpa, unsigned node);
+
+/* Copies between the hypervisor and guest RAM; touches what is not there yet. -EFAULT outside RAM (nothing is copied),
+ * -ENOMEM when the machine has no page left. */
+int pmap_read(struct pmap *pmap, struct gpa from, void *to, size_t n);
+int pmap_write(struct pmap *pmap, struct gpa to, const void *from, size_t n);
+/* Writes n zero bytes; pages never touched are left untouched (they read as zero). */
+int pmap_zero(struct pmap *pmap, struct gpa to, size_t n);
+/* Bytes of RAM the VM has. */
+uint64_t pmap_memory(const struct pmap *pmap);
+/* Is [gpa, gpa + n) RAM throughout? */
+bool pmap_is_ram(const struct pmap *pmap, struct gpa gpa, uint64_t n);

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#pragma once
+
+#include "arch/x86/features.h"
+#include "lib/types.h"
+
+/* What VT-x this processor has, and the controls chosen from it: identical on all processors. */
+struct vmx_caps {
+    uint32_t revision;
+    uint32_t pin, proc, proc2, exit, entry;        /* control words as they go into the VMCS */
+    uint64_t ept_vpid, misc;
+    uint64_t cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
+    bool vpid, ept_access_bits;
+};
+
+extern struct vmx_caps vmx_caps;
+
+/* Negotiates the controls. -ENOTSUP, with the missing ones named in msg. Reads VMX MSRs: only where CPUID has VMX. */
+int vmx_caps_init(char *msg, size_t size);
+/* Rows for the hardware table; at most max. */
+size_t vmx_hw_features(struct hw_feature *out, size_t max);

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include "vmx/cpuid.h"
+#include "arch/x86/cpu.h"
+#include "arch/x86/apic.h"
+#include "vmx/caps.h"
+#include "vmx/pvclock.h"
+#include "vmx/setup.h"
+#include "vmx/vcpu.h"
+#include "vmx/vmcs_io.h"
+
+#define B(n) (1u << (n))
+
+/*
+ * The policy: features not named here are not shown. What is shown either needs nothing of us or is switched and
+ * emulated (SDM vol. 2, CPUID; AMD64 vol. 3 for leaves 0x8000xxxx as Intel keeps them).
+ */
+static const struct policy {
+    uint32_t leaf;
+    uint32_t mask[4];
+} policy[] = {
+    { 0x00000000, { ~0u, ~0u, ~0u, ~0u } },
+    { 0x00000001, { ~0u, ~0u,
+        /* SSE3 PCLMULQDQ SSSE3 FMA CX16 PCID SSE4.1 SSE4.2 x2APIC MOVBE POPCNT TSC-deadline AES XSAVE AVX F16C RDRAND */
+        B(0) | B(1) | B(9) | B(12) | B(13) | B(17) | B(19) | B(20) | B(21) | B(22) | B(23) | B(24) | B(25) | B(26) |
+        B(28) | B(29) | B(30),
+        /* FPU VME DE PSE TSC MSR PAE MCE CX8 APIC SEP MTRR PGE MCA CMOV PAT PSE36 CLFSH MMX FXSR SSE SSE2 SS HTT */
+        B(0) | B(1) | B(2) | B(3) | B(4) | B(5) | B(6) | B(7) | B(8) | B(9) | B(11) | B(12) | B(13) | B(14) | B(15) |
+        B(16) | B(17) | B(19) | B(23) | B(24) | B(25) | B(26) | B(27) | B(28) } },
+    { 0x00000002, { ~0u, ~0u, ~0u, ~0u } },
+    { 0x00000004, { ~0u, ~0u, ~0u, ~0u } },
+    { 0x00000006, { B(2), 0, 0, 0 } },         /* ARAT: the virtual APIC timer never stops */
+    { 0x00000007, { ~0u,
+        /* FSGSBASE BMI1 AVX2 SMEP BMI2 ERMS INVPCID AVX512F/DQ RDSEED ADX SMAP IFMA CLFLUSHOPT CLWB CD SHA BW VL */
+        B(0) | B(3) | B(5) | B(7) | B(8) | B(9) | B(10) | B(16) | B(17) | B(18) | B(19) | B(20) | B(21) | B(23) |
+        B(24) | B(28) | B(29) | B(30) | B(31),
+        /* VBMI UMIP VBMI2 GFNI VAES VPCLMULQDQ VNNI BITALG VPOPCNTDQ RDPID */
+        B(1) | B(2) | B(6) | B(8) | B(9) | B(10) | B(11) | B(12) | B(14) | B(22),
+        B(4) } },                              /* fast short REP MOV */
+    { 0x0000000b, { ~0u, ~0u, ~0u, ~0u } },
+    { 0x0000000d, { ~0u, ~0u, ~0u, ~0u } },
+    { 0x80000000, { ~0u, ~0u, ~0u, ~0u } },
+    { 0x80000001, { ~0u, 0, B(0) | B(5) | B(8), B(11) | B(20) | B(26) | B(27) | B(29) } },
+    { 0x80000002, { ~0u, ~0u, ~0u, ~0u } },
+    { 0x80000003, { ~0u, ~0u, ~0u, ~0u } },
+    { 0x80000004, { ~0u, ~0u, ~0u, ~0u } },
+    { 0x80000006, { 0, 0, ~0u, 0 } },
+    { 0x80000007, { 0, 0, 0, B(8) } },         /* invariant TSC */
+    { 0x80000008, { 0xffff, 0, 0, 0 } },
+};
+
+static const struct policy *find(uint32_t leaf)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(policy); i++)
+        if (policy[i].leaf == leaf)
+            return &policy[i];
+    return NULL;
+}
+
+/* Bits of an APIC id that number n processors. */
+static unsigned id_bits(unsigned n)
+{
+    return n > 1 ? 32 - (unsigned)__builtin_clz(n - 1) : 0;
+}
+
+static void leaf_1(struct cpuid_result *c, const struct cpuid_context *x)
+{
+    c->r[CPUID_EBX] = (c->r[CPUID_EBX] & 0xffff) | (1u << id_bits(x->vcpus)) << 16 | x->vcpu << 24;
+    c->r[CPUID_ECX] |= B(31);                  /* a hypervisor is here */
+    if (x->cr4 & CR4_OSXSAVE)
+        c->r[CPUID_ECX] |= B(27);
+    if (x->vcpus == 1)
+        c->r[CPUID_EDX] &= ~B(28);
+}
+
+static void leaf_4(struct cpuid_result *c, const struct cpuid_context *x)
+{
+    uint32_t level = c->r[CPUID_EAX] >> 5 & 7;
+
+    if (!(c->r[CPUID_EAX] & 0x1f))
+        return;
+    c->r[CPUID_EAX] &= 0x3fff;                 /* sharing follows the guest's own topology: cores of one package */
+    c->r[CPUID_EAX] |= ((1u << id_bits(x->vcpus)) - 1) << 26;
+    if (level >= 3)
+        c->r[CPUID_EAX] |= ((1u << id_bits(x->vcpus)) - 1) << 14;
+}
+
+static void leaf_7(struct cpuid_result *c, uint32_t subleaf)
+{
+    if (subleaf) {
+        *c = (struct cpuid_result){ 0 };
+        return;
+    }
+    c->r[CPUID_EAX] = 0;
+    if (!(vmx_caps.proc2 & PROC2_INVPCID))
+        c->r[CPUID_EBX] &= ~B(10);
+    if (!(vmx_caps.proc2 & PROC2_RDTSCP))
+        c->r[CPUID_ECX] &= ~B(22);
+}
+
+/* Extended topology: one thread a core, the VM's vCPUs the cores of one package. */
+static void leaf_b(struct cpuid_result *c, uint32_t subleaf, const struct cpuid_context *x)
+{
+    *c = (struct cpuid_result){ { 0, 0, subleaf, x->vcpu } };
+    if (subleaf == 0) {
+        c->r[CPUID_EBX] = 1;
+        c->r[CPUID_ECX] |= 1 << 8;
+    } else if (subleaf == 1) {
+        c->r[CPUID_EAX] = id_bits(x->vcpus);
+        c->r[CPUID_EBX] = x->vcpus;
+        c->r[CPUID_ECX] |= 2 << 8;
+    }
+}
+
+/* XSAVE areas: the sizes are the processor's own answer, since XCR0 is the guest's while this runs. */
+static void leaf_d(struct cpuid_result *c, uint32_t subleaf)
+{
+    uint64_t allowed = vcpu_xcr0_allowed();
+
+    if (subleaf == 0) {
+        c->r[CPUID_EAX] &= (uint32_t)allowed;
+        c->r[CPUID_EDX] = 0;
+        c->r[CPUID_ECX] = MIN(c->r[CPUID_ECX], (uint32_t)PAGE_SIZE);
+    } else if (subleaf == 1) {
+        *c = (struct cpuid_result){ { c->r[CPUID_EAX] & 7, 0, 0, 0 } }; /* XSAVEOPT, XSAVEC, XGETBV 1; no XSAVES */
+    } else if (subleaf >= 64 || !(allowed & BIT(subleaf))) {
+        *c = (struct cpuid_result){ 0 };
+    }
+}
+
+static struct cpuid_result hypervisor_leaf(uint32_t leaf)
+{
+    switch (leaf) {
+    case 0x40000000:
+        return (struct cpuid_result){ { 0x40000000, 0x7272694d, 0x6142726f, 0x00006c6c } }; /* "MirrorBall" */
+    case 0x40000100:
+        return (struct cpuid_result){ { 0x40000101, 0x4b4d564b, 0x564b4d56, 0x0000004d } }; /* "KVMKVMKVM" */
+    case 0x40000101:
+        return (struct cpuid_result){ { PVCLOCK_FEATURES, 0, 0, 0 } };
+    default:
+        return (struct cpuid_result){ 0 };
+    }
+}
+
+struct cpuid_result cpuid_guest(uint32_t leaf, uint32_t subleaf, const struct cpuid_context *x)
+{
+    const struct policy *p = find(leaf);
+    struct cpuid_result c = { 0 };
+
+    if (leaf >> 28 == 4)
+        return hypervisor_leaf(leaf);
+    if (!p)
+        return c;
+    cpuid(leaf, subleaf, &c.r[0], &c.r[1], &c.r[2], &c.r[3]);
+    for (unsigned i = 0; i < 4; i++)
+        c.r[i] &= p->mask[i];
+    switch (leaf) {
+    case 0: c.r[CPUID_EAX] = MIN(c.r[CPUID_EAX], 0x16u); break;
+    case 1: leaf_1(&c, x); break;
+    case 4: leaf_4(&c, x); break;
+    case 7: leaf_7(&c, subleaf); break;
+    case 0xb: leaf_b(&c, subleaf, x); break;
+    case 0xd: leaf_d(&c, subleaf); break;
+    case 0x80000000: c.r[CPUID_EAX] = MIN(c.r[CPUID_EAX], 0x80000008u); break;
+    case 0x80000001:
+        if (!(vmx_caps.proc2 & PROC2_RDTSCP))
+            c.r[CPUID_EDX] &= ~B(27);
+        break;
+    default: break;
+    }
+    return c;
+}
+
+bool cpuid_feature(uint32_t leaf, enum cpuid_register reg, unsigned bit)
+{
+    static const struct cpuid_context plain = { .vcpus = 1 };
+
+    return cpuid_guest(leaf, 0, &plain).r[reg] & B(bit);
+}
+
+void exit_cpuid(struct vcpu *v)
+{
+    struct cpuid_context x = { .vcpu = v->index, .vcpus = v->vcpus, .cr4 = vmread(VMCS_GUEST_CR4) };
+    struct cpuid_result c = cpuid_guest((uint32_t)v->regs.rax, (uint32_t)v->regs.rcx, &x);
+
+    v->regs.rax = c.r[CPUID_EAX];
+    v->regs.rbx = c.r[CPUID_EBX];
+    v->regs.rcx = c.r[CPUID_ECX];
+    v->regs.rdx = c.r[CPUID_EDX];
+    vcpu_skip(v);
+}

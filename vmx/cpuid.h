@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#pragma once
+
+#include "lib/types.h"
+
+struct vcpu;
+
+enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
+struct cpuid_result { uint32_t r[4]; };
+
+/* Which vCPU asks, and the state some bits depend on. */
+struct cpuid_context { unsigned vcpu, vcpus; uint64_t cr4; };
+
+/* What a guest sees: the machine's answer through the policy table. */
+struct cpuid_result cpuid_guest(uint32_t leaf, uint32_t subleaf, const struct cpuid_context *context);
+/* Does a guest see this feature bit (leaf, subleaf 0)? */
+bool cpuid_feature(uint32_t leaf, enum cpuid_register reg, unsigned bit);
+
+void exit_cpuid(struct vcpu *v);

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include "lib/log.h"
+#include "vmx/vcpu.h"
+#include "vmx/vmcs_io.h"
+
+static void dump_general(const struct vcpu *v)
+{
+    const struct guest_regs *r = &v->regs;
+
+    log_warn("  rip %016lx  rsp %016lx  rflags %08lx  cr2 %016lx", vmread(VMCS_GUEST_RIP), vmread(VMCS_GUEST_RSP),
+             vmread(VMCS_GUEST_RFLAGS), v->cr2);
+    log_warn("  rax %016lx  rbx %016lx  rcx %016lx  rdx %016lx", r->rax, r->rbx, r->rcx, r->rdx);
+    log_warn("  rsi %016lx  rdi %016lx  rbp %016lx  r8  %016lx", r->rsi, r->rdi, r->rbp, r->r8);
+    log_warn("  r9  %016lx  r10 %016lx  r11 %016lx  r12 %016lx", r->r9, r->r10, r->r11, r->r12);
+    log_warn("  r13 %016lx  r14 %016lx  r15 %016lx", r->r13, r->r14, r->r15);
+    log_warn("  cr0 %08lx  cr3 %012lx  cr4 %08lx  efer %04lx", vmread(VMCS_GUEST_CR0), vmread(VMCS_GUEST_CR3),
+             vmread(VMCS_GUEST_CR4), vmread(VMCS_GUEST_EFER));
+}
+
+static void dump_segments(void)
+{
+    static const char *const names[SEG_COUNT] = { "es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr" };
+
+    for (enum vmcs_segment s = SEG_ES; s < SEG_COUNT; s++)
+        log_warn("  %-4s %04lx  base %016lx  limit %08lx  rights %05lx", names[s], vmread(VMCS_GUEST_SELECTOR(s)),
+                 vmread(VMCS_GUEST_BASE(s)), vmread(VMCS_GUEST_LIMIT(s)), vmread(VMCS_GUEST_AR(s)));
+    log_warn("  gdt  base %016lx limit %04lx   idt base %016lx limit %04lx", vmread(VMCS_GUEST_GDTR_BASE),
+             vmread(VMCS_GUEST_GDTR_LIMIT), vmread(VMCS_GUEST_IDTR_BASE), vmread(VMCS_GUEST_IDTR_LIMIT));
+}
+
+static void dump_ring(const struct vcpu *v)
+{
+    uint64_t n = MIN(v->exit_count, (uint64_t)EXIT_RING);
+
+    log_warn("  last %lu exits of %lu:", n, v->exit_count);
+    for (uint64_t i = v->exit_count - n; i < v->exit_count; i++) {
+        const struct exit_record *r = &v->ring[i % EXIT_RING];
+
+        log_warn("    tsc %lu  rip %016lx  %s  qualification %#lx", r->tsc, r->rip, exit_reason_name(r->reason),
+                 r->qualification);
+    }
+}
+
+void vcpu_dump(struct vcpu *v, const char *why)
+{
+    log_warn("vcpu %u on cpu %u: %s", v->index, v->cpu, why);
+    dump_general(v);
+    dump_segments();
+    dump_ring(v);
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include "arch/x86/cpu.h"
+#include "arch/x86/percpu.h"
+#include "arch/x86/traps.h"
+#include "vmx/caps.h"
+#include "vmx/exits.h"
+#include "vmx/vmcs_io.h"
+#include "vmx/vmx.h"
+
+enum { VECTOR_DB = 1, VECTOR_DF = 8, VECTOR_TS = 10, VECTOR_NP = 11, VECTOR_SS = 12, VECTOR_GP = 13, VECTOR_PF = 14,
+       VECTOR_AC = 17, VECTOR_MC = 18 };
+
+static bool contributory(uint8_t vector)
+{
+    return vector == 0 || (vector >= VECTOR_TS && vector <= VECTOR_GP);
+}
+
+/* SDM vol. 3, table 6-5: does second on top of first make a double fault? */
+static bool doubles(uint8_t first, uint8_t second)
+{
+    return (contributory(first) && contributory(second)) ||
+           (first == VECTOR_PF && (contributory(second) || second == VECTOR_PF));
+}
+
+static void queue(struct vcpu *v, uint8_t vector, uint32_t flags, uint32_t error)
+{
+    uint32_t old = v->event.info;
+
+    if ((old & INTR_VALID) && INTR_TYPE(old) == INTR_HARD_EXCEPTION) {
+        if ((old & INTR_VECTOR) == VECTOR_DF && (contributory(vector) || vector == VECTOR_PF)) {
+            v->ops->stop(v, "triple fault");
+            return;
+        }
+        if (doubles((uint8_t)old, vector)) {
+            vector = VECTOR_DF;
+            flags = INTR_ERROR_CODE;
+            error = 0;
+        }
+    }
+    v->event = (struct vcpu_event){ INTR_VALID | INTR_HARD_EXCEPTION << INTR_TYPE_SHIFT | flags | vector, error, 0 };
+}
+
+void vcpu_exception(struct vcpu *v, uint8_t vector)
+{
+    queue(v, vector, 0, 0);
+}
+
+/* Real mode pushes no error codes. */
+void vcpu_exception_error(struct vcpu *v, uint8_t vector, uint32_t error)
+{
+    queue(v, vector, vmread(VMCS_GUEST_CR0) & CR0_PE ? INTR_ERROR_CODE : 0, error);
+}
+
+void vcpu_page_fault(struct vcpu *v, uint64_t linear, uint32_t error)
+{
+    v->cr2 = linear;
+    vcpu_exception_error(v, VECTOR_PF, error);
+}
+
+void vcpu_nmi(struct vcpu *v)
+{
+    v->nmi = true;
+}
+
+/*
+ * The exit may have cut short the delivery of an event (SDM vol. 3, 28.2.4): it is delivered again. An NMI that was cut
+ * short leaves blocking-by-NMI set, which must be cleared or its injection would be refused (27.3.1.5).
+ */
+void event_requeue(struct vcpu *v)
+{
+    uint32_t info = (uint32_t)vmread(VMCS_IDT_VECTORING_INFO);
+
+    v->event.info = 0;
+    if (!(info & INTR_VALID))
+        return;
+    v->event = (struct vcpu_event){ info & ~INTR_NMI_UNBLOCKED_IRET, 0, 0 };
+    if (info & INTR_ERROR_CODE)
+        v->event.error = (uint32_t)vmread(VMCS_IDT_VECTORING_ERROR);
+    if (INTR_TYPE(info) >= INTR_SOFT_INTERRUPT)
+        v->event.length = (uint32_t)vmread(VMCS_EXIT_INSN_LENGTH);
+    if (INTR_TYPE(info) == INTR_NMI)
+        vmwrite(VMCS_GUEST_INTERRUPTIBILITY, vmread(VMCS_GUEST_INTERRUPTIBILITY) & ~(uint64_t)BLOCKING_NMI);
+}
+
+void vcpu_control(struct vcpu *v, uint32_t bit, bool on)
+{
+    uint32_t value = on ? v->proc_controls | bit : v->proc_controls & ~bit;
+
+    if (value == v->proc_controls)
+        return;
+    v->proc_controls = value;
+    vmwrite(VMCS_CTRL_PROC, value);
+}
+
+static void inject(const struct vcpu_event *e)
+{
+    if (e->info & INTR_ERROR_CODE)
+        vmwrite(VMCS_CTRL_ENTRY_INTR_ERROR, e->error);
+    if (e->length)
+        vmwrite(VMCS_CTRL_ENTRY_INSN_LENGTH, e->length);
+    vmwrite(VMCS_CTRL_ENTRY_INTR_INFO, e->info);
+}
+
+#define BLOCKING_ANY (BLOCKING_STI | BLOCKING_MOV_SS)
+
+static void inject_interrupt(struct vcpu *v)
+{
+    int vector;
+
+    if (!(vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF) || (vmread(VMCS_GUEST_INTERRUPTIBILITY) & BLOCKING_ANY)) {
+        vcpu_control(v, PROC_INTERRUPT_WINDOW, true);
+        return;
+    }
+    vector = v->ops->take_interrupt(v);
+    if (vector >= 0)
+        inject(&(struct vcpu_event){ INTR_VALID | INTR_EXTERNAL << INTR_TYPE_SHIFT | (uint32_t)vector, 0, 0 });
+    vcpu_control(v, PROC_INTERRUPT_WINDOW, v->ops->pending(v));
+}
+
+/* One event an entry: what was cut short first, then NMI, then interrupts; a window exit brings the next. */
+static void inject_events(struct vcpu *v)
+{
+    bool pending = v->ops->pending(v);
+
+    if (v->event.info & INTR_VALID) {
+        inject(&v->event);
+        v->event.info = 0;
+        vcpu_control(v, PROC_INTERRUPT_WINDOW, pending);
+        vcpu_control(v, PROC_NMI_WINDOW, v->nmi);
+        return;
+    }
+    if (v->nmi) {
+        if (!(vmread(VMCS_GUEST_INTERRUPTIBILITY) & (BLOCKING_ANY | BLOCKING_NMI))) {
+            v->nmi = false;
+            inject(&(struct vcpu_event){ INTR_VALID | INTR_NMI << INTR_TYPE_SHIFT | 2, 0, 0 });
+            vcpu_control(v, PROC_NMI_WINDOW, false);
+            vcpu_control(v, PROC_INTERRUPT_WINDOW, pending);
+            return;
+        }
+        vcpu_control(v, PROC_NMI_WINDOW, true);
+    }
+    if (pending)
+        inject_interrupt(v);
+    else
+        vcpu_control(v, PROC_INTERRUPT_WINDOW, false);
+}
+
+void vcpu_prepare_entry(struct vcpu *v)
+{
+    struct ept *ept = &v->pmap->ept[v->pmap->nodes > 1 ? cpu_this()->node : 0];
+
+    if (v->ept_generation != ept->generation) {
+        uint64_t eptp = ept_pointer(ept, vmx_caps.ept_access_bits);
+
+        v->ept_generation = ept->generation;
+        vmwrite(VMCS_CTRL_EPTP, eptp);
+        vmx_invept(eptp);
+    }
+    inject_events(v);
+}
+
+void exit_interrupt_window(struct vcpu *v)
+{
+    vcpu_control(v, PROC_INTERRUPT_WINDOW, false);
+}
+
+void exit_nmi_window(struct vcpu *v)
+{
+    vcpu_control(v, PROC_NMI_WINDOW, false);
+}
+
+/* #DB does not touch DR6 when it exits: what it would have set is in the qualification (SDM vol. 3, table 28-1). */
+static void reflect_debug(void)
+{
+    uint64_t q = vmread(VMCS_EXIT_QUALIFICATION);
+
+    write_dr6((read_dr6() & ~0xfull) | (q & 0x600f) | 0xffff0ff0);
+    vmwrite(VMCS_GUEST_DR7, vmread(VMCS_GUEST_DR7) & ~BIT(13));
+}
+
+void exit_exception_nmi(struct vcpu *v)
+{
+    uint32_t info = (uint32_t)vmread(VMCS_EXIT_INTR_INFO);
+    uint8_t vector = info & INTR_VECTOR;
+
+    if (INTR_TYPE(info) == INTR_NMI) {
+        traps_raise_nmi();
+        return;
+    }
+    if (vector == VECTOR_MC) {
+        __asm__ volatile("int $18" : : : "memory");
+        return;
+    }
+    if (vector == VECTOR_DB) {
+        reflect_debug();
+        if (INTR_TYPE(info) == INTR_PRIV_SOFT_EXCEPTION) {
+            v->event = (struct vcpu_event){ info, 0, (uint32_t)vmread(VMCS_EXIT_INSN_LENGTH) };
+            return;
+        }
+        vcpu_exception(v, vector);
+        return;
+    }
+    vcpu_exception_error(v, vector, (uint32_t)vmread(VMCS_EXIT_INTR_ERROR));
+}

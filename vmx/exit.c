@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include "vmx/exits.h"
+#include "arch/x86/cpu.h"
+#include "arch/x86/percpu.h"
+#include "lib/format.h"
+#include "vmx/caps.h"
+#include "vmx/checker.h"
+#include "vmx/cpuid.h"
+#include "vmx/cr.h"
+#include "vmx/msr.h"
+#include "vmx/setup.h"
+#include "vmx/vmcs_io.h"
+
+struct guest_regs *vmx_handle_exit(struct guest_regs *regs);
+struct guest_regs *vmx_handle_failure(void);
+
+void vcpu_skip_length(struct vcpu *v, unsigned length)
+{
+    uint64_t rip = vmread(VMCS_GUEST_RIP) + length, blocking = vmread(VMCS_GUEST_INTERRUPTIBILITY);
+
+    (void)v;
+    vmwrite(VMCS_GUEST_RIP, vmread(VMCS_GUEST_CS_AR) & AR_L ? rip : (uint32_t)rip);
+    if (blocking & (BLOCKING_STI | BLOCKING_MOV_SS))
+        vmwrite(VMCS_GUEST_INTERRUPTIBILITY, blocking & ~(uint64_t)(BLOCKING_STI | BLOCKING_MOV_SS));
+    if (vmread(VMCS_GUEST_RFLAGS) & RFLAGS_TF) /* the single step over it is due */
+        vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | BIT(14));
+}
+
+void vcpu_skip(struct vcpu *v)
+{
+    vcpu_skip_length(v, (unsigned)vmread(VMCS_EXIT_INSN_LENGTH));
+}
+
+static void exit_external_interrupt(struct vcpu *v)
+{
+    v->ops->interrupt((uint8_t)vmread(VMCS_EXIT_INTR_INFO));
+}
+
+static void exit_triple_fault(struct vcpu *v)
+{
+    v->ops->stop(v, "triple fault");
+}
+
+/* What the guest's CPUID does not offer. */
+static void exit_undefined(struct vcpu *v)
+{
+    vcpu_exception(v, 6);
+}
+
+static void exit_general_protection(struct vcpu *v)
+{
+    vcpu_exception_error(v, 13, 0);
+}
+
+static void exit_hlt(struct vcpu *v)
+{
+    vcpu_skip(v);
+    v->ops->halt(v);
+}
+
+/* Guest memory is cached write-back and coherent: there is nothing to write back or to throw away for it. */
+static void exit_invd(struct vcpu *v)
+{
+    vcpu_skip(v);
+}
+
+static void exit_vmcall(struct vcpu *v)
+{
+    if (AR_DPL((uint32_t)vmread(VMCS_GUEST_SS_AR))) {
+        vcpu_exception(v, 6);
+        return;
+    }
+    vcpu_skip(v);
+    v->ops->hypercall(v);
+}
+
+#define XCR0_AVX512 0xe0ull
+
+/* SDM vol. 1, 13.3: components that go together; the rest of the rules is in vcpu_xcr0_allowed. */
+static bool xcr0_ok(uint64_t value)
+{
+    if ((value & ~vcpu_xcr0_allowed()) || !(value & XCR0_X87))
+        return false;
+    if ((value & XCR0_AVX) && !(value & XCR0_SSE))
+        return false;
+    return !(value & XCR0_AVX512) || ((value & XCR0_AVX512) == XCR0_AVX512 && (value & XCR0_AVX));
+}
+
+/* XCR0 is the guest's own while it runs. */
+static void exit_xsetbv(struct vcpu *v)
+{
+    uint64_t value = (uint32_t)v->regs.rax | v->regs.rdx << 32;
+
+    if (AR_DPL((uint32_t)vmread(VMCS_GUEST_SS_AR)) || (uint32_t)v->regs.rcx || !xcr0_ok(value)) {
+        vcpu_exception_error(v, 13, 0);
+        return;
+    }
+    xsetbv(0, value);
+    vcpu_skip(v);
+}
+
+static void exit_task_switch(struct vcpu *v)
+{
+    v->ops->stop(v, "hardware task switch: not supported");
+}
+
+static uint64_t read_msr(uint32_t msr) { return rdmsr(msr); }
+
+static void exit_failed_entry(struct vcpu *v)
+{
+    char msg[256], why[300];
+
+    vmx_check_entry(msg, sizeof(msg), read_msr);
+    format(why, sizeof(why), "%s: %s", exit_reason_name((uint32_t)vmread(VMCS_EXIT_REASON)), msg);
+    v->ops->stop(v, why);
+}
+
+typedef void (*exit_handler)(struct vcpu *v);
+
+static const exit_handler handlers[EXIT_REASON_COUNT] = {
+    [EXIT_REASON_EXCEPTION_NMI]      = exit_exception_nmi,
+    [EXIT_REASON_EXTERNAL_INTERRUPT] = exit_external_interrupt,
+    [EXIT_REASON_TRIPLE_FAULT]       = exit_triple_fault,
+    [EXIT_REASON_INTERRUPT_WINDOW]   = exit_interrupt_window,
+    [EXIT_REASON_NMI_WINDOW]         = exit_nmi_window,
+    [EXIT_REASON_TASK_SWITCH]        = exit_task_switch,
+    [EXIT_REASON_CPUID]              = exit_cpuid,
+    [EXIT_REASON_GETSEC]             = exit_undefined,
+    [EXIT_REASON_HLT]                = exit_hlt,
+    [EXIT_REASON_INVD]               = exit_invd,
+    [EXIT_REASON_RDPMC]              = exit_general_protection,
+    [EXIT_REASON_VMCALL]             = exit_vmcall,
+    [EXIT_REASON_VMCLEAR]            = exit_undefined,
+    [EXIT_REASON_VMLAUNCH]           = exit_undefined,
+    [EXIT_REASON_VMPTRLD]            = exit_undefined,
+    [EXIT_REASON_VMPTRST]            = exit_undefined,
+    [EXIT_REASON_VMREAD]             = exit_undefined,
+    [EXIT_REASON_VMRESUME]           = exit_undefined,
+    [EXIT_REASON_VMWRITE]            = exit_undefined,
+    [EXIT_REASON_VMXOFF]             = exit_undefined,
+    [EXIT_REASON_VMXON]              = exit_undefined,
+    [EXIT_REASON_CR_ACCESS]          = exit_cr_access,
+    [EXIT_REASON_IO]                 = exit_io,
+    [EXIT_REASON_RDMSR]              = exit_rdmsr,
+    [EXIT_REASON_WRMSR]              = exit_wrmsr,
+    [EXIT_REASON_MWAIT]              = exit_undefined,
+    [EXIT_REASON_MONITOR]            = exit_undefined,
+    [EXIT_REASON_EPT_VIOLATION]      = exit_ept_violation,
+    [EXIT_REASON_INVEPT]             = exit_undefined,
+    [EXIT_REASON_INVVPID]            = exit_undefined,
+    [EXIT_REASON_WBINVD]             = exit_invd,
+    [EXIT_REASON_XSETBV]             = exit_xsetbv,
+    [EXIT_REASON_VMFUNC]             = exit_undefined,
+    [EXIT_REASON_ENCLS]              = exit_undefined,
+};
+
+static void record(struct vcpu *v, uint32_t reason)
+{
+    struct exit_record *r = &v->ring[v->exit_count++ % EXIT_RING];
+
+    r->tsc = rdtsc();
+    r->reason = reason;
+    r->rip = vmread(VMCS_GUEST_RIP);
+    r->qualification = vmread(VMCS_EXIT_QUALIFICATION);
+}
+
+/* From vmx/entry.asm, on the processor's own stack: what to enter with next, NULL to leave vmx_run. */
+struct guest_regs *vmx_handle_exit(struct guest_regs *regs)
+{
+    struct vcpu *v = container_of(regs, struct vcpu, regs);
+    uint32_t reason = (uint32_t)vmread(VMCS_EXIT_REASON);
+
+    record(v, reason);
+    if (reason < EXIT_REASON_COUNT)
+        v->exits[reason]++;
+    if (reason & EXIT_REASON_FAILED_ENTRY) {
+        exit_failed_entry(v);
+        return v->ops->resume(v);
+    }
+    event_requeue(v);
+    if (reason < EXIT_REASON_COUNT && handlers[reason])
+        handlers[reason](v);
+    else
+        v->ops->stop(v, exit_reason_name(reason));
+    return v->ops->resume(v);
+}
+
+/* VMRESUME and VMLAUNCH both failed without an exit: controls or host state are wrong, or there is no VMCS. */
+struct guest_regs *vmx_handle_failure(void)
+{
+    struct vcpu *v = cpu_this()->vcpu;
+    char msg[256], why[300];
+
+    vmx_check_entry(msg, sizeof(msg), read_msr);
+    format(why, sizeof(why), "VM entry failed (%s): %s", vm_instruction_error_name((uint32_t)vmread(VMCS_INSN_ERROR)), msg);
+    v->ops->stop(v, why);
+    return v->ops->resume(v);
+}

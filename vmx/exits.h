@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#pragma once
+
+#include "vmx/vcpu.h"
+
+/* One function an exit reason; vmx/exit.c dispatches. The vCPU is loaded, its VMCS current. */
+void exit_exception_nmi(struct vcpu *v);
+void exit_interrupt_window(struct vcpu *v);
+void exit_nmi_window(struct vcpu *v);
+void exit_io(struct vcpu *v);
+void exit_ept_violation(struct vcpu *v);
+
+/* First thing after every exit. */
+void event_requeue(struct vcpu *v);

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include "arch/x86/cpu.h"
+#include "arch/x86/percpu.h"
+#include "lib/errno.h"
+#include "lib/format.h"
+#include "vmx/decode.h"
+#include "vmx/exits.h"
+#include "vmx/gwalk.h"
+#include "vmx/vmcs_io.h"
+
+struct access {
+    struct vcpu *v;
+    struct gpa at;
+    bool faulted;              /* a #PF is queued for the guest */
+};
+
+static uint64_t dev_read(void *ctx, unsigned size)
+{
+    struct access *a = ctx;
+
+    return a->v->ops->mmio_read(a->v, a->at, size);
+}
+
+static void dev_write(void *ctx, unsigned size, uint64_t value)
+{
+    struct access *a = ctx;
+
+    a->v->ops->mmio_write(a->v, a->at, size, value);
+}
+
+/* The other operand of a string move, in RAM. */
+static int other(struct access *a, unsigned seg, uint64_t offset, unsigned size, uint64_t *value, bool write)
+{
+    bool flat = (vmread(VMCS_GUEST_CS_AR) & AR_L) && seg < SEG_FS;
+    uint64_t linear = offset + (flat ? 0 : vmread(VMCS_GUEST_BASE(seg)));
+
+    for (unsigned i = 0; i < size; i++) {
+        uint8_t *byte = (uint8_t *)value + i;
+        uint32_t error;
+        struct gpa at;
+
+        if (vcpu_translate(a->v, linear + i, write ? GWALK_WRITE : GWALK_READ, &at, &error)) {
+            vcpu_page_fault(a->v, linear + i, error);
+            a->faulted = true;
+            return -EFAULT;
+        }
+        if (write)
+            (void)pmap_write(a->v->pmap, at, byte, 1);
+        else if (pmap_read(a->v->pmap, at, byte, 1))
+            *byte = 0xff;
+    }
+    return 0;
+}
+
+static int mem_read(void *ctx, unsigned seg, uint64_t offset, unsigned size, uint64_t *value)
+{
+    *value = 0;
+    return other(ctx, seg, offset, size, value, false);
+}
+
+static int mem_write(void *ctx, unsigned seg, uint64_t offset, unsigned size, uint64_t value)
+{
+    return other(ctx, seg, offset, size, &value, true);
+}
+
+static enum code_size code_size(void)
+{
+    uint64_t ar = vmread(VMCS_GUEST_CS_AR);
+
+    if ((ar & AR_L) && (vmread(VMCS_GUEST_EFER) & EFER_LMA))
+        return CODE_64;
+    return ar & AR_DB ? CODE_32 : CODE_16;
+}
+
+/* The bytes at RIP: up to INSN_MAX, fewer when the next page cannot be read. */
+static size_t fetch(struct vcpu *v, uint8_t bytes[INSN_MAX])
+{
+    uint64_t rip = vmread(VMCS_GUEST_RIP) + (code_size() == CODE_64 ? 0 : vmread(VMCS_GUEST_CS_BASE));
+    size_t n = 0;
+
+    while (n < INSN_MAX) {
+        size_t step = MIN(INSN_MAX - n, PAGE_SIZE - (rip + n) % PAGE_SIZE);
+        uint32_t error;
+        struct gpa at;
+
+        if (vcpu_translate(v, rip + n, GWALK_FETCH, &at, &error) || pmap_read(v->pmap, at, bytes + n, step))
+            break;
+        n += step;
+    }
+    return n;
+}
+
+/* An instruction that touched device memory: decoded and run on the device. */
+static void emulate(struct vcpu *v, struct gpa at, bool write)
+{
+    struct access a = { v, at, false };
+    const struct insn_env env = { &a, dev_read, dev_write, mem_read, mem_write, write };
+    uint64_t rflags = vmread(VMCS_GUEST_RFLAGS);
+    uint8_t bytes[INSN_MAX];
+    struct insn insn;
+    bool again = false;
+    size_t n = fetch(v, bytes);
+
+    if (insn_decode(bytes, n, code_size(), &insn)) {
+        char why[96];
+
+        format(why, sizeof(why), "instruction %02x %02x %02x %02x on device memory at %#lx is not one we know", bytes[0],
+               bytes[1], bytes[2], bytes[3], at.v);
+        v->ops->stop(v, why);
+        return;
+    }
+    v->regs.rsp = vmread(VMCS_GUEST_RSP);
+    if (insn_execute(&insn, &v->regs, &rflags, &env, &again)) {
+        if (!a.faulted)
+            v->ops->stop(v, "device memory was used in a way we do not know");
+        return;
+    }
+    vmwrite(VMCS_GUEST_RSP, v->regs.rsp);
+    vmwrite(VMCS_GUEST_RFLAGS, rflags);
+    if (!again)
+        vcpu_skip_length(v, insn.length);
+}
+
+void exit_ept_violation(struct vcpu *v)
+{
+    uint64_t q = vmread(VMCS_EXIT_QUALIFICATION);
+    struct gpa at = GPA(vmread(VMCS_EXIT_GUEST_PHYSICAL));
+    int err = pmap_fault(v->pmap, at, cpu_this()->node);
+
+    /* The IRET that unblocked NMIs faulted: they are blocked again until it is repeated (SDM vol. 3, 28.2.3). */
+    if ((q & BIT(12)) && !(vmread(VMCS_IDT_VECTORING_INFO) & INTR_VALID))
+        vmwrite(VMCS_GUEST_INTERRUPTIBILITY, vmread(VMCS_GUEST_INTERRUPTIBILITY) | BLOCKING_NMI);
+    if (!err)
+        return;
+    if (err == -ENOMEM)
+        v->ops->stop(v, "the machine has no memory left for it");
+    else if (q & EPT_VIOLATION_FETCH)
+        v->ops->stop(v, "it executes where there is no memory");
+    else if (!(q & EPT_VIOLATION_TRANSLATED) || !(q & EPT_VIOLATION_LINEAR))
+        v->ops->stop(v, "its page tables lie where there is no memory");
+    else
+        emulate(v, at, q & EPT_VIOLATION_WRITE);
+}

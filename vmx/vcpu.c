@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include "vmx/vcpu.h"
+#include "arch/x86/apic.h"
+#include "arch/x86/cpu.h"
+#include "arch/x86/percpu.h"
+#include "lib/errno.h"
+#include "lib/string.h"
+#include "vmx/caps.h"
+#include "vmx/gwalk.h"
+#include "vmx/setup.h"
+#include "vmx/vmcs_io.h"
+#include "vmx/vmx.h"
+
+_Static_assert(offsetof(struct vcpu, cr2) == 128, "vmx/entry.asm: CR2_SLOT");
+
+/* The legacy region of an XSAVE area (SDM vol. 1, table 10-2) as after power-up. */
+#define FXSAVE_FCW    0
+#define FXSAVE_MXCSR  24
+#define FCW_RESET     0x37f
+#define MXCSR_RESET   0x1f80
+
+int vcpu_init(struct vcpu *v)
+{
+    struct hpa fpu = page_alloc_zeroed(0, PAGE_ORDER_4K, PAGE_HYPERVISOR);
+
+    v->vmcs = page_alloc_zeroed(0, PAGE_ORDER_4K, PAGE_HYPERVISOR);
+    v->extra.fpu = hpa_ptr(fpu);
+    if (!fpu.v || !v->vmcs.v) {
+        vcpu_destroy(v);
+        return -ENOMEM;
+    }
+    *(uint32_t *)hpa_ptr(v->vmcs) = vmx_caps.revision;
+    v->loaded_on = -1;
+    return 0;
+}
+
+void vcpu_destroy(struct vcpu *v)
+{
+    if (v->vmcs.v)
+        page_free(v->vmcs, PAGE_ORDER_4K);
+    if (v->extra.fpu)
+        page_free(ptr_hpa(v->extra.fpu), PAGE_ORDER_4K);
+    v->vmcs = HPA_NONE;
+    v->extra.fpu = NULL;
+}
+
+void vcpu_extra_reset(struct vcpu *v)
+{
+    void *fpu = v->extra.fpu;
+
+    memset(fpu, 0, PAGE_SIZE);
+    *(uint16_t *)((char *)fpu + FXSAVE_FCW) = FCW_RESET;
+    *(uint32_t *)((char *)fpu + FXSAVE_MXCSR) = MXCSR_RESET;
+    v->extra = (struct vcpu_extra){ .fpu = fpu, .xcr0 = XCR0_X87, .dr6 = 0xffff0ff0 };
+}
+
+static bool have_xsave(void) { return read_cr4() & CR4_OSXSAVE; }
+
+/* Guests may use these components; all their state fits the FPU page. */
+uint64_t vcpu_xcr0_allowed(void)
+{
+    uint32_t a, b, c, d;
+
+    if (!have_xsave())
+        return 0;
+    cpuid(0xd, 0, &a, &b, &c, &d);
+    return a & XCR0_ALLOWED;
+}
+
+static void extra_load(const struct vcpu_extra *e)
+{
+    if (have_xsave()) {
+        xsetbv(0, vcpu_xcr0_allowed());
+        xrstor(e->fpu, ~0ull);
+        xsetbv(0, e->xcr0);
+    } else {
+        fxrstor(e->fpu);
+    }
+    write_dr0(e->dr[0]);
+    write_dr1(e->dr[1]);
+    write_dr2(e->dr[2]);
+    write_dr3(e->dr[3]);
+    write_dr6(e->dr6);
+    wrmsr(MSR_STAR, e->star);
+    wrmsr(MSR_LSTAR, e->lstar);
+    wrmsr(MSR_CSTAR, e->cstar);
+    wrmsr(MSR_FMASK, e->fmask);
+    wrmsr(MSR_KERNEL_GS_BASE, e->kernel_gs_base);
+    if (vmx_caps.proc2 & PROC2_RDTSCP)
+        wrmsr(MSR_TSC_AUX, e->tsc_aux);
+}
+
+static void extra_save(struct vcpu_extra *e)
+{
+    if (have_xsave()) {
+        e->xcr0 = xgetbv(0);
+        xsetbv(0, vcpu_xcr0_allowed());
+        xsave(e->fpu, ~0ull);
+    } else {
+        fxsave(e->fpu);
+    }
+    e->dr[0] = read_dr0();
+    e->dr[1] = read_dr1();
+    e->dr[2] = read_dr2();
+    e->dr[3] = read_dr3();
+    e->dr6 = read_dr6();
+    e->star = rdmsr(MSR_STAR);
+    e->lstar = rdmsr(MSR_LSTAR);
+    e->cstar = rdmsr(MSR_CSTAR);
+    e->fmask = rdmsr(MSR_FMASK);
+    e->kernel_gs_base = rdmsr(MSR_KERNEL_GS_BASE);
+    if (vmx_caps.proc2 & PROC2_RDTSCP)
+        e->tsc_aux = rdmsr(MSR_TSC_AUX);
+}
+
+void vcpu_load(struct vcpu *v)
+{
+    bool moved = v->loaded_on != (int)cpu_index();
+
+    vmx_load(v->vmcs);
+    if (moved) {
+        vmcs_set_host(v);
+        v->ept_generation = 0;
+        if (vmx_caps.vpid)
+            vmx_invvpid(v->vpid);
+        v->loaded_on = (int)cpu_index();
+    }
+    extra_load(&v->extra);
+    cpu_this()->vcpu = v;
+}
+
+void vcpu_put(struct vcpu *v)
+{
+    extra_save(&v->extra);
+    vmx_clear(v->vmcs);
+    cpu_this()->vcpu = NULL;
+}
+
+uint64_t vcpu_tick(const struct vcpu *v)
+{
+    return rdtsc() + v->tsc_base;
+}
+
+static int walk_read(void *ctx, struct gpa at, void *to, size_t n)
+{
+    return pmap_read(ctx, at, to, n);
+}
+
+int vcpu_translate(struct vcpu *v, uint64_t linear, unsigned access, struct gpa *out, uint32_t *error_code)
+{
+    struct gwalk_state s = {
+        .cr0 = vmread(VMCS_GUEST_CR0), .cr3 = vmread(VMCS_GUEST_CR3), .cr4 = vmread(VMCS_GUEST_CR4),
+        .efer = vmread(VMCS_GUEST_EFER), .rflags = vmread(VMCS_GUEST_RFLAGS),
+        .pdpte = { vmread(VMCS_GUEST_PDPTE0), vmread(VMCS_GUEST_PDPTE1), vmread(VMCS_GUEST_PDPTE2),
+                   vmread(VMCS_GUEST_PDPTE3) },
+        .maxphyaddr = 52,
+        .user = AR_DPL((uint32_t)vmread(VMCS_GUEST_SS_AR)) == 3,
+    };
+
+    return gwalk(&s, linear, (enum gwalk_access)access, walk_read, v->pmap, out, error_code);
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#pragma once
+
+#include "lib/log.h"
+#include "lib/types.h"
+#include "numa/pmap.h"
+#include "vmx/regs.h"
+#include "vmx/vmcs.h"
+
+struct vcpu;
+
+/* What the vCPU needs from the floors above; called on the vCPU's own pCPU. */
+struct vcpu_ops {
+    uint32_t (*pio_read)(struct vcpu *v, uint16_t port, unsigned size);
+    void (*pio_write)(struct vcpu *v, uint16_t port, unsigned size, uint32_t value);
+    uint64_t (*mmio_read)(struct vcpu *v, struct gpa at, unsigned size);
+    void (*mmio_write)(struct vcpu *v, struct gpa at, unsigned size, uint64_t value);
+    int (*msr_read)(struct vcpu *v, uint32_t msr, uint64_t *value);        /* local APIC's MSRs; -EINVAL: #GP */
+    int (*msr_write)(struct vcpu *v, uint32_t msr, uint64_t value);
+    uint8_t (*tpr)(struct vcpu *v);
+    void (*set_tpr)(struct vcpu *v, uint8_t tpr);
+    bool (*pending)(struct vcpu *v);               /* an interrupt waits and only IF may hold it back */
+    int (*take_interrupt)(struct vcpu *v);         /* its vector, -1: gone */
+    void (*hypercall)(struct vcpu *v);             /* VMCALL at CPL 0: number and arguments in v->regs, result to rax */
+    void (*halt)(struct vcpu *v);                  /* HLT: not to run until something is pending */
+    void (*interrupt)(uint8_t vector);             /* an interrupt of the real machine ended the guest's run */
+    void (*stop)(struct vcpu *v, const char *why); /* this VM has made a mistake it cannot go on from */
+    uint64_t (*wallclock)(struct vcpu *v);         /* ns since 1970 at the VM's tick 0 */
+    struct guest_regs *(*resume)(struct vcpu *v);  /* end of every exit: registers to enter the guest with, NULL: leave vmx_run */
+};
+
+/* An event to be delivered at the next entry, in the layout of the VM-entry interruption field. */
+struct vcpu_event { uint32_t info, error, length; };
+
+/* State the guest owns in the processor but VMX does not switch (SDM vol. 3, 28.3 leaves it to us). */
+struct vcpu_extra {
+    uint64_t star, lstar, cstar, fmask, kernel_gs_base, tsc_aux;
+    uint64_t xcr0;
+    uint64_t dr[4], dr6;
+    void *fpu;                 /* XSAVE area, one page */
+};
+
+struct pvclock { uint64_t msr, wall_msr; uint32_t version; };
+
+#define EXIT_RING 16
+struct exit_record { uint64_t tsc, rip, qualification; uint32_t reason; };
+
+#define MTRR_VARIABLE 8
+#define MTRR_FIXED    11
+struct vcpu_mtrr { uint64_t def_type, variable[2 * MTRR_VARIABLE], fixed[MTRR_FIXED]; };
+
+struct vcpu {
+    struct guest_regs regs;    /* first: VM exit pushes here (vmx/entry.asm) */
+    uint64_t cr2;              /* the guest's while it does not run */
+    const struct vcpu_ops *ops;
+    void *owner;               /* the VM, for core/ */
+    struct pmap *pmap;
+    unsigned index;            /* in its VM; also its APIC id */
+    unsigned vcpus;            /* of its VM */
+    unsigned cpu;              /* pCPU it is pinned to */
+    int loaded_on;             /* pCPU whose host state the VMCS holds, -1: none */
+    uint16_t vpid;
+    uint64_t ept_generation;   /* of the EPT when this pCPU last invalidated */
+    struct hpa vmcs;
+    uint64_t tsc_base;         /* VM's tick = TSC + tsc_base */
+    uint64_t tsc_adjust;       /* guest's TSC = VM's tick + tsc_adjust */
+    uint32_t proc_controls;    /* as in the VMCS */
+    struct vcpu_event event;   /* to inject next */
+    _Atomic bool nmi;          /* one is waiting */
+    uint64_t misc_enable;
+    struct vcpu_extra extra;
+    struct vcpu_mtrr mtrr;
+    struct pvclock clock;
+    uint64_t exits[EXIT_REASON_COUNT];
+    struct exit_record ring[EXIT_RING];
+    uint64_t exit_count;
+};
+
+/* Where a vCPU starts: core/loader.h's guest_entry in VMX terms. */
+struct vcpu_start {
+    enum { START_LONG64, START_PROT32, START_SIPI } mode;
+    uint64_t rip, rsp, cr3, gdt;
+    uint16_t gdt_limit, cs, ds;
+    uint8_t sipi_vector;
+    uint64_t rax, rbx, rsi;
+};
+
+/* Gives the vCPU its VMCS and FPU page. -ENOMEM. pmap, index, vcpus, cpu, vpid, owner, ops, tsc_base are set by the caller. */
+int vcpu_init(struct vcpu *v);
+void vcpu_destroy(struct vcpu *v);
+/* Architectural state at the start; on the vCPU's pCPU, loaded. */
+void vcpu_reset(struct vcpu *v, const struct vcpu_start *start);
+/* Makes the vCPU the one this pCPU runs (its VMCS current, its registers in place), and takes it off again. */
+void vcpu_load(struct vcpu *v);
+void vcpu_put(struct vcpu *v);
+/* Last steps before the guest runs: pending events, interrupt window, invalidation. */
+void vcpu_prepare_entry(struct vcpu *v);
+/* vmx/entry.asm: runs the loaded vCPU until ops->resume returns NULL. */
+void vmx_run(struct guest_regs *regs);
+
+/* Queues an exception for the guest; on top of another one it becomes a double or triple fault (SDM vol. 3, table 6-5). */
+void vcpu_exception(struct vcpu *v, uint8_t vector);
+void vcpu_exception_error(struct vcpu *v, uint8_t vector, uint32_t error);
+void vcpu_page_fault(struct vcpu *v, uint64_t linear, uint32_t error);
+/* An NMI; any processor (the caller kicks). */
+void vcpu_nmi(struct vcpu *v);
+/* Past the instruction that exited; the second form where the exit does not give its length. */
+void vcpu_skip(struct vcpu *v);
+void vcpu_skip_length(struct vcpu *v, unsigned length);
+/* Sets or clears a primary control when it differs. */
+void vcpu_control(struct vcpu *v, uint32_t bit, bool on);
+
+uint64_t vcpu_tick(const struct vcpu *v);          /* VM's clock now */
+/* Registers, control registers, segments, last exits, through the log; the vCPU is loaded. */
+void vcpu_dump(struct vcpu *v, const char *why);
+/* The guest's linear memory at its present privilege; -EFAULT with *error_code for #PF. */
+int vcpu_translate(struct vcpu *v, uint64_t linear, unsigned access, struct gpa *out, uint32_t *error_code);
