@@ -12,7 +12,7 @@
 extern EFI_SYSTEM_TABLE *firmware;
 extern EFI_HANDLE image;
 
-/* One string of constant text for the firmware's name of a status, such as "EFI_NOT_FOUND". */
+/* The specification's name of a status, constant text such as "EFI_NOT_FOUND". */
 const char *status_name(EFI_STATUS status);
 /* What efi_main returns for a result of ours: 0 or -errno; and the word for it in the last line. */
 EFI_STATUS status_of(int err);
@@ -51,6 +51,11 @@ int hardware_check(const struct boot_info *boot, unsigned wanted_cpus);
 
 /* Fills in cpus, apic_id, start_cpus and wait_cpus. Says which processors are left out. */
 void processors_find(struct boot_info *boot);
+/*
+ * Returns when no other processor is in our program, without limit: the firmware frees our code and memory when we
+ * return, so there is nothing better to do than wait.
+ */
+void processors_settle(void);
 /* True if the firmware has MP services. */
 bool processors_have_services(void);
 

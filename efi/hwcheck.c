@@ -85,8 +85,11 @@ static void print_table(const struct table *t)
     for (size_t i = 0; i < t->rows; i++) {
         const struct hw_feature *f = &t->row[i];
 
-        print("  %-28s %-7s %-6s %s\n", f->name, f->needed ? "needed" : "wanted", f->found ? "yes" : "no",
-              f->found ? "" : f->fix);
+        print("  %-28s %-7s", f->name, f->needed ? "needed" : "wanted");
+        if (f->found)
+            print(" yes\n");
+        else
+            print(" %-6s %s\n", "no", f->fix);
     }
 }
 

@@ -50,7 +50,7 @@ static int read_config(void)
         say("%s", message);
         return err;
     }
-    say("configuration: %s, %u VMs", path, config.vms);
+    say("configuration: %s, %u VM%s", path, config.vms, config.vms == 1 ? "" : "s");
     return 0;
 }
 
@@ -81,6 +81,7 @@ static int run(void)
         err = memory_take(&boot);
     if (!err)
         err = mirrorball_main(&boot);
+    processors_settle();
     memory_give_back(&boot);
     files_free(&config);
     return err;

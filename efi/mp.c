@@ -48,20 +48,37 @@ static int start_cpus(void (*fn)(unsigned index))
     return -EIO;
 }
 
-static int wait_cpus(void)
+/* True when no processor runs our procedure; else sleeps a moment, in which the firmware's timer collects them. */
+static bool all_back(void)
 {
     EFI_BOOT_SERVICES *bs = firmware->BootServices;
 
-    for (unsigned us = 0; us < WAIT_LIMIT_US; us += WAIT_STEP_US) {
-        if (bs->CheckEvent(done) == EFI_SUCCESS) {
-            bs->CloseEvent(done);
-            done = NULL;
-            return 0;
-        }
+    if (done && bs->CheckEvent(done) != EFI_SUCCESS) {
         bs->Stall(WAIT_STEP_US);
+        return false;
     }
+    if (done)
+        bs->CloseEvent(done);
+    done = NULL;
+    return true;
+}
+
+static int wait_cpus(void)
+{
+    for (unsigned us = 0; us < WAIT_LIMIT_US; us += WAIT_STEP_US)
+        if (all_back())
+            return 0;
     say("some processors did not come back within %u s", WAIT_LIMIT_US / 1000000);
     return -EIO;
+}
+
+void processors_settle(void)
+{
+    if (all_back())
+        return;
+    say("waiting for the other processors; reset the machine if nothing follows");
+    while (!all_back())
+        ;
 }
 
 /* StartupAllAPs answers EFI_NOT_STARTED and signals nothing where there is no other processor: these keep it away. */
@@ -103,10 +120,8 @@ static void add_processor(struct boot_info *boot, UINTN number, const struct mp_
             info->flags & MP_IS_ENABLED ? "unhealthy" : "disabled");
         return;
     }
-    if (boot->cpus == BOOT_MAX_CPUS) {
-        say("processor %u is left out: expected at most %u", (unsigned)number, BOOT_MAX_CPUS);
+    if (boot->cpus == BOOT_MAX_CPUS)
         return;
-    }
     index_of[number] = (uint16_t)boot->cpus;
     boot->apic_id[boot->cpus++] = (uint32_t)info->id;
 }
@@ -144,5 +159,5 @@ void processors_find(struct boot_info *boot)
         boot->start_cpus = start_cpus;
         boot->wait_cpus = wait_cpus;
     }
-    say("processors: %u", boot->cpus);
+    say("processors: %u of %u", boot->cpus, (unsigned)all);
 }
