@@ -14,13 +14,13 @@ EFI_LIB ?= /usr/lib
 FLOORS  := lib arch/x86 ept numa vmx vdev hypercalls core efi
 SOURCES := $(foreach d,$(FLOORS),$(wildcard $(d)/*.c))
 ASM     := $(foreach d,$(FLOORS),$(wildcard $(d)/*.asm))
-OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(ASM:%.asm=$(BUILD)/%.asm.o)
+OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(ASM:%.asm=$(BUILD)/%.asm.o) $(BUILD)/font.o
 
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wno-unused-parameter
 CFLAGS   := -std=gnu11 -O2 -g $(WARNINGS) -ffreestanding -fpic -fvisibility=hidden -fshort-wchar -mno-red-zone \
             -mgeneral-regs-only -fno-omit-frame-pointer -fno-stack-protector -fno-strict-aliasing -fno-common \
             -fno-asynchronous-unwind-tables -fcf-protection=none -I. -I$(BUILD)
-EFI_CFLAGS := -DGNU_EFI_USE_MS_ABI -I/usr/include/efi -I/usr/include/efi/x86_64
+EFI_CFLAGS := -DGNU_EFI_USE_MS_ABI -isystem /usr/include/efi -isystem /usr/include/efi/x86_64
 LDFLAGS  := -shared -Bsymbolic -nostdlib -znocombreloc -znorelro -zmax-page-size=4096 --no-undefined \
             -T efi/mirrorball.lds --build-id=none
 CRT0     := $(EFI_LIB)/crt0-efi-x86_64.o
@@ -43,6 +43,11 @@ $(BUILD)/%.asm.o: %.asm
 	@mkdir -p $(@D)
 	@echo "  NASM  $<"
 	@$(NASM) -f elf64 -g -F dwarf -MD $(@:.o=.d) $< -o $@
+
+# The console's glyphs come from Debian's package psf-unifont.
+$(BUILD)/font.c: scripts/gen-font
+	@mkdir -p $(@D)
+	@scripts/gen-font > $@
 
 # Linked twice: the first image gives the addresses for the table of symbols of the second (lib/symbols.h).
 $(BUILD)/symbols0.c: scripts/gen-symbols

@@ -164,7 +164,6 @@ static int prepare(const struct boot_info *boot)
         return -ENODEV;
     }
     apic_calibrate();
-    log_info("TSC: %lu kHz", tsc_khz());
     err = vmx_caps_init(why, sizeof(why));
     if (err) {
         log_error("%s", why);

@@ -31,7 +31,9 @@ int vcpu_init(struct vcpu *v)
         return -ENOMEM;
     }
     *(uint32_t *)hpa_ptr(v->vmcs) = vmx_caps.revision;
+    vmx_clear(v->vmcs);
     v->loaded_on = -1;
+    vcpu_extra_reset(v);
     return 0;
 }
 
