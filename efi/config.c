@@ -399,6 +399,7 @@ static int check_whole(struct parser *p)
 {
     struct config *c = p->out;
 
+    p->line = MAX(p->line, 1u);
     if (c->vms == 0)
         return fail(p, "[vm]: no VM to run, expected at least one section [vm NAME]");
     for (unsigned i = 0; i < c->vms; i++) {
