@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Copyright (C) 2026 The Mirrorball authors
 
-# The test guests: multiboot kernels $(BUILD)/guests/NAME.elf, one for each tests/guests/NAME.c. The runtime's entry is
+# The test guests: multiboot kernels $(BUILD)/guests/NAME.elf, of tests/guests/NAME.c and
+# NAME_*.c. The runtime's entry is
 # 32-bit, the rest 64-bit code; loaders want a 32-bit ELF, so the finished file is only relabelled.
 BUILD ?= build
-GUEST_NAMES := sensitive
+GUEST_NAMES := sensitive privileged
 GUESTS := $(GUEST_NAMES:%=$(BUILD)/guests/%.elf)
 
 GUEST_CC ?= gcc
@@ -14,7 +15,9 @@ GUEST_CFLAGS := -std=gnu11 -O2 -g -m64 -march=x86-64 -ffreestanding -mno-red-zon
 GUEST_RT_SOURCES := $(wildcard tests/guests/rt/*.c) lib/format.c lib/string.c
 GUEST_RT := $(GUEST_RT_SOURCES:%.c=$(BUILD)/guests/obj/%.o) \
 	$(patsubst %.asm,$(BUILD)/guests/obj/%.asm.o,$(wildcard tests/guests/rt/*.asm))
-GUEST_OBJECTS := $(GUEST_RT) $(GUEST_NAMES:%=$(BUILD)/guests/obj/tests/guests/%.o)
+# $(call guest_objects,NAME)
+guest_objects = $(patsubst %.c,$(BUILD)/guests/obj/%.o,tests/guests/$(1).c $(wildcard tests/guests/$(1)_*.c))
+GUEST_OBJECTS := $(GUEST_RT) $(foreach name,$(GUEST_NAMES),$(call guest_objects,$(name)))
 
 .PHONY: guests
 guests: $(GUESTS)
@@ -28,7 +31,8 @@ $(BUILD)/guests/obj/%.asm.o: %.asm
 	nasm -f elf64 -g -F dwarf -MD $(@:.o=.d) -o $@ $<
 
 # Keeps the 64-bit file beside it, for debuggers.
-$(BUILD)/guests/%.elf: $(BUILD)/guests/obj/tests/guests/%.o $(GUEST_RT) tests/guests/rt/guest.ld
+$(foreach name,$(GUEST_NAMES),$(eval $(BUILD)/guests/$(name).elf: $(call guest_objects,$(name))))
+$(GUESTS): $(GUEST_RT) tests/guests/rt/guest.ld
 	ld -m elf_x86_64 -nostdlib -static -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments \
 		-T tests/guests/rt/guest.ld -o $(@:.elf=.elf64) $(filter %.o,$^)
 	objcopy -O elf32-i386 $(@:.elf=.elf64) $@

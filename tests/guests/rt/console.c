@@ -64,6 +64,14 @@ bool on_tcg(void)
     return !memcmp(id, "TCGTCGTCGTCG", sizeof(id));
 }
 
+bool on_intel(void)
+{
+    uint32_t a, b, c, d;
+
+    cpuid(0, 0, &a, &b, &c, &d);
+    return b == 0x756e6547 && d == 0x49656e69 && c == 0x6c65746e; /* GenuineIntel */
+}
+
 void finish(void)
 {
     print("guest: %u passed, %u failed\n", passed, failed);

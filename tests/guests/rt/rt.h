@@ -19,13 +19,14 @@ void check_true(const char *name, bool ok);
 void skip(const char *name, const char *why);
 /* Is this QEMU's own emulation, whose few differences from the manual are known? */
 bool on_tcg(void);
+bool on_intel(void);
 /* "guest: N passed, N failed", then power off by ACPI; halts where that does not work. */
 void finish(void) __attribute__((noreturn));
 void power_off(void) __attribute__((noreturn));
 
 /* Selectors of the global descriptor table (cpu.c). */
 enum {
-    SEL_KCODE = 0x08, SEL_KDATA = 0x10, SEL_KCODE32 = 0x18, SEL_UCODE = 0x20 | 3, SEL_UDATA = 0x28 | 3,
+    SEL_KCODE = 0x08, SEL_KDATA = 0x10, SEL_KCODE32 = 0x18, SEL_UDATA = 0x20 | 3, SEL_UCODE = 0x28 | 3,
     SEL_LDT = 0x30,            /* 16 bytes; holds one user data segment, LDT_UDATA */
     SEL_ABSENT = 0x40,         /* user data, not present */
     SEL_CALL_GATE = 0x48 | 3,  /* 16 bytes; DPL 3, to the address set_call_gate was given */

@@ -4,8 +4,8 @@
 ; The 256 interrupt entries, and the way into and out of a function that may fault.
 
 %define KERNEL_DATA 0x10
-%define USER_CODE   0x23
-%define USER_DATA   0x2b
+%define USER_CODE   0x2b
+%define USER_DATA   0x23
 %define LEAVE_USER  0x80                ; the gate that a function at CPL 3 returns through
 
 extern rt_trap, user_stack_top
