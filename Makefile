@@ -77,3 +77,81 @@ clean:
 	rm -rf $(BUILD)
 
 -include $(OBJECTS:.o=.d)
+
+# --- unit tests: the real sources, on the host ---------------------------------------------------------------------
+# All sources that need no machine go into one library, so each test links what it calls; tests/unit/seam shadows the
+# headers that touch hardware.
+HOST_CFLAGS := -std=gnu11 -O1 -g $(WARNINGS) -fsanitize=address,undefined -fno-sanitize-recover=all \
+               -fno-omit-frame-pointer -fno-strict-aliasing -fshort-wchar -Itests/unit/seam -I. -I$(BUILD)
+# Tests are built with the C library's own wchar_t.
+TEST_CFLAGS := $(filter-out -fshort-wchar -Wmissing-prototypes -Wshadow -Wundef,$(HOST_CFLAGS))
+HOST_SOURCES := lib/format.c lib/log.c $(wildcard ept/*.c numa/*.c vmx/*.c vdev/*.c hypercalls/*.c) \
+                $(filter-out core/main.c,$(wildcard core/*.c)) \
+                arch/x86/acpi.c arch/x86/paging.c \
+                efi/calendar.c efi/config.c efi/memplan.c efi/options.c
+HOST_OBJECTS := $(HOST_SOURCES:%.c=$(BUILD)/host/%.o) $(patsubst %.c,$(BUILD)/host/%.o,$(wildcard tests/unit/seam/*.c))
+UNIT_TESTS   := $(patsubst tests/unit/%.c,$(BUILD)/host/%,$(wildcard tests/unit/test_*.c))
+TEST_LIBS    := -lcmocka -lcapstone
+
+$(BUILD)/host/vdev/acpi_tables.o: $(BUILD)/vdev/dsdt_aml.h
+
+$(BUILD)/host/%.o: %.c
+	@mkdir -p $(@D)
+	@$(CC) $(HOST_CFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/host/libmirrorball.a: $(HOST_OBJECTS)
+	@rm -f $@
+	@ar rcs $@ $^
+
+$(BUILD)/host/test_%: tests/unit/test_%.c $(BUILD)/host/libmirrorball.a
+	@echo "  TEST  $@"
+	@$(CC) $(TEST_CFLAGS) -MMD -MP -MF $@.d $< $(BUILD)/host/libmirrorball.a $(TEST_LIBS) -o $@
+
+check: $(UNIT_TESTS)
+	@tests/run --no-boot
+
+-include $(HOST_OBJECTS:.o=.d) $(UNIT_TESTS:%=%.d)
+
+# --- guests and helpers of the tests -------------------------------------------------------------------------------
+include tests/guests/guests.mk
+
+# Small UEFI programs that prepare the firmware for a test.
+EFI_HELPERS := $(patsubst tests/boot/efi/%.c,$(BUILD)/tests/%.efi,$(wildcard tests/boot/efi/*.c))
+
+$(BUILD)/tests/boot/efi/%.o: CFLAGS += $(EFI_CFLAGS)
+
+$(BUILD)/tests/%.efi: $(BUILD)/tests/boot/efi/%.o efi/mirrorball.lds
+	@mkdir -p $(@D)
+	@ld $(LDFLAGS) $(CRT0) $< -L$(EFI_LIB) -lgnuefi -o $(@:.efi=.so)
+	@objcopy $(PE_SECTIONS) --target=efi-app-x86_64 --subsystem=10 $(@:.efi=.so) $@
+
+# --- what people do ------------------------------------------------------------------------------------------------
+DEMO := $(BUILD)/demo
+
+install-deps: ## install what building, running and testing need (Debian 12)
+	@scripts/install-deps
+
+$(DEMO)/guests/initrd: scripts/mkguest
+	@scripts/mkguest --output $(DEMO)/guests
+
+$(BUILD)/mirrorball.img: $(BUILD)/mirrorball.efi $(DEMO)/guests/initrd scripts/mirrorball.conf scripts/mkimage
+	@scripts/mkimage --config scripts/mirrorball.conf --root $(DEMO) --output $@
+
+image: install-deps ## make build/mirrorball.img: a raw disk image with two Debian guests, for dd or an emulator
+	@$(MAKE) --no-print-directory $(BUILD)/mirrorball.img
+	@echo "image: $(BUILD)/mirrorball.img"
+
+run: install-deps ## build, and boot two Debian guests on the best platform here (KVM with VT-x, else Bochs)
+	@$(MAKE) --no-print-directory $(BUILD)/mirrorball.img
+	@scripts/boot --image $(BUILD)/mirrorball.img
+
+test: install-deps ## run every test: unit tests on the host, boot tests in emulators
+	@$(MAKE) --no-print-directory all guests $(EFI_HELPERS) $(UNIT_TESTS)
+	@tests/run
+
+bench: install-deps ## measure: native Linux against a guest, on the same emulator
+	@$(MAKE) --no-print-directory all
+	@scripts/bench
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
