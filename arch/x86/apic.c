@@ -253,9 +253,6 @@ void apic_quiesce(void)
     apic_write(REG_TPR, TPR_OURS_ONLY);
     while (bit_set(REG_ISR, VECTOR_TIMER) || bit_set(REG_ISR, VECTOR_KICK))
         apic_eoi();
-    for (unsigned i = 0; i < IPI_TRIES && ours_pending(); i++) {
-        sti();
-        cpu_pause();
-        cli();
-    }
+    for (unsigned i = 0; i < IPI_TRIES && ours_pending(); i++)
+        sti_nop_cli();
 }

@@ -253,6 +253,12 @@ static inline void sti_hlt_cli(void)
     __asm__ volatile("sti\n\thlt\n\tcli" : : : "memory");
 }
 
+/* Lets the interrupts that are pending now in: STI holds them back for one instruction more. */
+static inline void sti_nop_cli(void)
+{
+    __asm__ volatile("sti\n\tnop\n\tnop\n\tcli" : : : "memory");
+}
+
 static inline void wbinvd(void)
 {
     __asm__ volatile("wbinvd" : : : "memory");

@@ -19,7 +19,6 @@ void gdt_build(struct gdt *gdt, struct tss *tss, const uint64_t ist[IST_COUNT])
     for (unsigned i = 1; i < IST_COUNT; i++)
         tss->ist[i - 1] = ist[i];
     tss->io_map_base = sizeof(*tss); /* no map */
-    gdt->entry[0] = 0;
     gdt->entry[GDT_CODE / 8] = DESC_CODE;
     gdt->entry[GDT_DATA / 8] = DESC_DATA;
     gdt->entry[GDT_TSS / 8] = DESC_TSS | (sizeof(*tss) - 1) | (base & 0xffffff) << 16 | (base >> 24 & 0xff) << 56;

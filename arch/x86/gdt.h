@@ -4,10 +4,15 @@
 
 #include "lib/types.h"
 
-/* Selectors of the hypervisor's GDT; DS, ES and SS hold GDT_DATA, FS and GS are null, there is no LDT. */
-#define GDT_CODE 0x08
-#define GDT_DATA 0x10
-#define GDT_TSS  0x18
+/*
+ * Selectors of the hypervisor's GDT; DS, ES and SS hold GDT_DATA, FS and GS are null, there is no LDT. The TSS lies at the
+ * end of a long table: firmware that has no TSS of its own gets TR back with this selector, for LTR takes no null one,
+ * and EDK II loads whatever it finds in TR again when it starts a processor, unless that lies past its own GDT.
+ */
+#define GDT_ENTRIES 256
+#define GDT_CODE    0x08
+#define GDT_DATA    0x10
+#define GDT_TSS     (8 * (GDT_ENTRIES - 2))
 
 /* Interrupt-stack-table numbers (SDM vol. 3A, 6.14.5). */
 enum { IST_NONE, IST_NMI, IST_DOUBLE_FAULT, IST_MACHINE_CHECK, IST_COUNT };
@@ -24,12 +29,11 @@ struct tss {
 
 _Static_assert(sizeof(struct tss) == 104, "SDM vol. 3A, figure 8-11");
 
-/* null, code, data, and a TSS descriptor of two entries. */
 struct gdt {
-    uint64_t entry[5];
+    uint64_t entry[GDT_ENTRIES];
 };
 
-/* Fills a processor's tables; ist[1] to ist[IST_COUNT - 1] are the tops of the stacks. */
+/* Fills a processor's (zeroed) tables; ist[1] to ist[IST_COUNT - 1] are the tops of the stacks. */
 void gdt_build(struct gdt *gdt, struct tss *tss, const uint64_t ist[IST_COUNT]);
 
 /* In our world with this GDT loaded: TR and LDTR. */

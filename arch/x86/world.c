@@ -179,12 +179,16 @@ void world_main(struct percpu *cpu)
     __builtin_unreachable();
 }
 
-/* LTR takes only a TSS that is not busy, and the firmware's own still says so. */
+/*
+ * LTR takes only a TSS that is not busy, and the firmware's own still says so. Where it had none, TR keeps our selector
+ * (arch/x86/gdt.h), also the next time.
+ */
 static void restore_tr(const struct cpu_private *p)
 {
-    uint64_t *descriptor = (uint64_t *)(uintptr_t)(p->firmware.gdt.base + (p->saved.tr & ~7u));
+    unsigned at = p->saved.tr & ~7u;
+    uint64_t *descriptor = (uint64_t *)(uintptr_t)(p->firmware.gdt.base + at);
 
-    if (!(p->saved.tr & ~7u))
+    if (!at || at + 2 * sizeof(*descriptor) - 1 > p->firmware.gdt.limit)
         return;
     *descriptor &= ~DESC_TSS_BUSY;
     ltr(p->saved.tr);

@@ -202,6 +202,7 @@ void cli(void) { fake_cpu.rflags &= ~RFLAGS_IF; }
 void sti(void) { fake_cpu.rflags |= RFLAGS_IF; }
 void hlt(void) { fake_cpu.halts++; }
 void sti_hlt_cli(void) { fake_cpu.halts++; }
+void sti_nop_cli(void) { }
 void wbinvd(void) { }
 void fxsave(void *area) { (void)area; }
 void fxrstor(const void *area) { (void)area; }

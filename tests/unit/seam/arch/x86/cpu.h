@@ -70,6 +70,7 @@ void cli(void);
 void sti(void);
 void hlt(void);
 void sti_hlt_cli(void);
+void sti_nop_cli(void);
 void wbinvd(void);
 void fxsave(void *area);
 void fxrstor(const void *area);
