@@ -216,8 +216,8 @@ static int set_file(struct parser *p, struct config_file *file, const char *valu
         return fail(p, "expected a path of at most %zu characters, found %zu", sizeof(file->path) - 1, n);
     for (size_t i = 0; i < n; i++)
         if (strchr("\"*:<>?|", value[i]))
-            return fail(p, "expected a path on the volume Mirrorball came from, found '%c' in \"%.*s\"", value[i], SHOWN,
-                        value);
+            return fail(p, "expected a path on the volume Mirrorball came from, found '%c' in \"%.*s\"", value[i],
+                        SHOWN, value);
     memcpy(file->path, value, n + 1);
     return 0;
 }
@@ -372,7 +372,8 @@ static int parse_section(struct parser *p, struct span t)
         return begin_global(p);
     if (span_is(inner, "vm") || (inner.n > 2 && memcmp(inner.s, "vm", 2) == 0 && is_blank(inner.s[2])))
         return begin_vm(p, trim((struct span){ inner.s + 2, inner.n - 2 }));
-    return fail(p, "[%.*s]: unknown section, expected [global] or [vm NAME]", (int)MIN(inner.n, (size_t)SHOWN), inner.s);
+    return fail(p, "[%.*s]: unknown section, expected [global] or [vm NAME]", (int)MIN(inner.n, (size_t)SHOWN),
+                inner.s);
 }
 
 static int parse_line(struct parser *p, struct span t)
@@ -414,8 +415,9 @@ static int check_whole(struct parser *p)
 
 static bool is_utf16(const char *text, size_t size)
 {
-    return size >= 2 && (memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0 || (text[0] && !text[1]) ||
-                         (!text[0] && text[1]));
+    if (size < 2)
+        return false;
+    return memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0 || !text[0] != !text[1];
 }
 
 static void set_defaults(struct config *c)
@@ -452,7 +454,7 @@ static int parse_lines(struct parser *p, struct span rest)
 
 int config_parse(const char *path, const char *text, size_t size, struct config *out, char *err, size_t err_size)
 {
-    struct parser p = { .path = path, .line = 0, .section = SECTION_NONE, .out = out, .err = err, .err_size = err_size };
+    struct parser p = { .path = path, .section = SECTION_NONE, .out = out, .err = err, .err_size = err_size };
     struct span rest = { text, size };
 
     err[0] = '\0';

@@ -8,7 +8,7 @@
 #include "core/config.h"
 #include "lib/types.h"
 
-/* The firmware's world, shared by the files of this room. Everything here runs on the boot processor at TPL_APPLICATION. */
+/* The firmware's world, shared by the files of this room. All of it runs on the boot processor at TPL_APPLICATION. */
 extern EFI_SYSTEM_TABLE *firmware;
 extern EFI_HANDLE image;
 
@@ -19,8 +19,8 @@ EFI_STATUS status_of(int err);
 const char *exit_word(int err);
 
 /*
- * Text to the firmware's console, with '\n' as the end of a line; also straight to COM1 where the firmware's console does
- * not go to a serial port and serial is wanted (print_begin decides, print_serial(false) ends it).
+ * Text to the firmware's console, with '\n' as the end of a line; also straight to COM1 where the firmware's console
+ * does not go to a serial port and serial is wanted (print_begin decides, print_serial(false) ends it).
  */
 void print_begin(void);
 void print_serial(bool wanted);
@@ -29,9 +29,9 @@ void print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /*
- * Reads a whole file of the volume this program came from into pages of its own; '/' is taken for '\'. what says what the
- * file is, for messages, all of which are printed here. At most max bytes. -ENOENT, -EINVAL (a directory, empty, too
- * large), -EIO, -ENOMEM.
+ * Reads a whole file of the volume this program came from into pages of its own; '/' is taken for '\'. what says what
+ * the file is, for messages, all of which are printed here. At most max bytes. -ENOENT, -EINVAL (a directory, empty,
+ * too large), -EIO, -ENOMEM.
  */
 int file_load(const char *path, const char *what, uint64_t max, const void **data, size_t *size);
 void file_free(const void *data, size_t size);

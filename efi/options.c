@@ -66,7 +66,8 @@ int options_parse(const char *text, char *cfg, size_t cfg_size, char *err, size_
                 return e;
             cfg_seen = true;
         } else if (text[0] == '-') {
-            format(err, err_size, "load options: expected -cfg=PATH once, found \"%.*s\"", (int)MIN(n, (size_t)64), text);
+            format(err, err_size, "load options: expected -cfg=PATH once, found \"%.*s\"", (int)MIN(n, (size_t)64),
+                   text);
             return -EINVAL;
         }
         text += n;

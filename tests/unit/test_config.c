@@ -130,7 +130,8 @@ static void test_encodings(void **state)
     bad(VM("extra = a\rb"), "m.conf:4: expected printable ASCII characters, found byte 0x0d");
     bad(VM("extra = a\033[2J"), "m.conf:4: expected printable ASCII characters, found byte 0x1b");
     assert_int_equal(parse_n("\xff\xfe[\0", 4), -EINVAL);
-    assert_string_equal(message, "m.conf:1: expected ASCII or UTF-8 text, found UTF-16; save the file in another encoding");
+    assert_string_equal(message,
+                        "m.conf:1: expected ASCII or UTF-8 text, found UTF-16; save the file in another encoding");
     assert_int_equal(parse_n("\xfe\xff\0[", 4), -EINVAL);
     assert_non_null(strstr(message, "found UTF-16"));
     assert_int_equal(parse_n("[\0v\0", 4), -EINVAL);
@@ -178,7 +179,8 @@ static void test_sections(void **state)
     bad("[]\n", "m.conf:1: []: unknown section, expected [global] or [vm NAME]");
     bad("[Global]\n", "m.conf:1: [Global]: unknown section, expected [global] or [vm NAME]");
     bad("[global]\n[global]\n", "m.conf:2: [global]: given twice, expected once");
-    bad(MINIMAL "[vm b]\nkernel=k\nmemory=1\n[vm a]\n", "m.conf:7: [vm a]: name already used in line 1, expected another");
+    bad(MINIMAL "[vm b]\nkernel=k\nmemory=1\n[vm a]\n",
+        "m.conf:7: [vm a]: name already used in line 1, expected another");
 }
 
 static void test_names(void **state)
@@ -269,7 +271,8 @@ static void test_console(void **state)
         char text[128], expected[128];
 
         snprintf(text, sizeof(text), GLOBAL("console = %s"), wrong[i]);
-        snprintf(expected, sizeof(expected), "m.conf:2: console: expected com1[,BAUD] and/or gop, found \"%s\"", wrong[i]);
+        snprintf(expected, sizeof(expected),
+                 "m.conf:2: console: expected com1[,BAUD] and/or gop, found \"%s\"", wrong[i]);
         bad(text, expected);
     }
     bad(GLOBAL("console = com1,115201"),
@@ -295,8 +298,8 @@ static void test_numa(void **state)
         char text[128], expected[128];
 
         snprintf(text, sizeof(text), GLOBAL("numa = %s"), wrong[i]);
-        snprintf(expected, sizeof(expected), "m.conf:2: numa: expected auto, off or fake:N with N from 1 to 8, found \"%s\"",
-                 wrong[i]);
+        snprintf(expected, sizeof(expected),
+                 "m.conf:2: numa: expected auto, off or fake:N with N from 1 to 8, found \"%s\"", wrong[i]);
         bad(text, expected);
     }
 }
@@ -324,14 +327,14 @@ static void test_numbers(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(wrong_memory); i++) {
         snprintf(text, sizeof(text), "[vm a]\nkernel = k\nmemory = %s\n", wrong_memory[i]);
-        snprintf(expected, sizeof(expected), "m.conf:3: memory: expected a number of MiB from 1 to 1048576, found \"%s\"",
-                 wrong_memory[i]);
+        snprintf(expected, sizeof(expected),
+                 "m.conf:3: memory: expected a number of MiB from 1 to 1048576, found \"%s\"", wrong_memory[i]);
         bad(text, expected);
     }
     for (size_t i = 0; i < ARRAY_SIZE(wrong_vcpus); i++) {
         snprintf(text, sizeof(text), VM("vcpus = %s"), wrong_vcpus[i]);
-        snprintf(expected, sizeof(expected), "m.conf:4: vcpus: expected a number of processors from 1 to 64, found \"%s\"",
-                 wrong_vcpus[i]);
+        snprintf(expected, sizeof(expected),
+                 "m.conf:4: vcpus: expected a number of processors from 1 to 64, found \"%s\"", wrong_vcpus[i]);
         bad(text, expected);
     }
     good(VM("vcpus = 1"));
