@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ept/ept.h"
+#include "lib/errno.h"
+
+static unsigned tables, tables_left;
+
+static struct hpa alloc(void *ctx)
+{
+    if (!tables_left)
+        return HPA(0);
+    tables_left--;
+    tables++;
+    return HPA((uint64_t)memset(aligned_alloc(PAGE_SIZE, PAGE_SIZE), 0, PAGE_SIZE));
+}
+
+static void release(void *ctx, struct hpa page)
+{
+    tables--;
+    free((void *)page.v);
+}
+
+static const struct ept_pages pages = { .alloc = alloc, .free = release };
+static struct ept ept;
+
+static int setup(void **state)
+{
+    tables_left = 1000;
+    return ept_init(&ept, &pages);
+}
+
+static int teardown(void **state)
+{
+    ept_destroy(&ept);
+    return tables; /* every table came back */
+}
+
+static void map(uint64_t gpa, enum ept_level level, uint64_t hpa)
+{
+    assert_int_equal(ept_prepare(&ept, GPA(gpa), level), 0);
+    ept_commit(&ept, GPA(gpa), level, HPA(hpa), EPT_RWX);
+}
+
+static void test_empty(void **state)
+{
+    assert_int_equal(ept_lookup(&ept, GPA(0)).level, 0);
+    assert_int_equal(ept_lookup(&ept, GPA(0xffffffffff)).level, 0);
+    assert_int_equal(ept_pointer(&ept, false), ept.root.v | 0x1e);
+    assert_int_equal(ept_pointer(&ept, true), ept.root.v | 0x5e);
+}
+
+static void test_levels(void **state)
+{
+    static const struct { uint64_t gpa; enum ept_level level; uint64_t hpa; } maps[] = {
+        { 0x1000, EPT_4K, 0x7000 }, { 0x40000000, EPT_2M, 0x200000 }, { 0x8000000000, EPT_1G, 0xc0000000 },
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(maps); i++) {
+        struct ept_mapping m;
+
+        map(maps[i].gpa, maps[i].level, maps[i].hpa);
+        m = ept_lookup(&ept, GPA(maps[i].gpa + 0x123));
+        assert_int_equal(m.level, maps[i].level);
+        assert_int_equal(m.hpa.v, maps[i].hpa + 0x123);
+        assert_int_equal(m.prot, EPT_RWX);
+    }
+    assert_int_equal(ept_lookup(&ept, GPA(0x2000)).level, 0);
+    assert_int_equal(ept.generation, 1); /* nothing that was present changed: no processor need forget anything */
+}
+
+/* The entry's bits as the manual has them: protection, write-back, page size. */
+static void test_entry_bits(void **state)
+{
+    uint64_t *t;
+
+    map(0x40000000, EPT_2M, 0x600000);
+    t = (uint64_t *)ept.root.v;
+    assert_int_equal(t[0] & 0xfff, 7);
+    t = (uint64_t *)(t[0] & ~0xffful);
+    t = (uint64_t *)(t[1] & ~0xffful);
+    assert_int_equal(t[0], 0x600000 | 7 | 6 << 3 | 1 << 7);
+}
+
+/* Splitting changes no translation, only its grain. */
+static void test_split(void **state)
+{
+    map(0x80000000, EPT_1G, 0x40000000);
+    assert_int_equal(ept_prepare(&ept, GPA(0x80201000), EPT_4K), 0);
+    for (uint64_t off = 0; off < GIB; off += 0x3f1000) {
+        struct ept_mapping m = ept_lookup(&ept, GPA(0x80000000 + off));
+
+        assert_int_equal(m.hpa.v, 0x40000000 + off);
+        assert_int_equal(m.prot, EPT_RWX);
+        assert_int_equal(m.level, off >= 0x200000 && off < 0x400000 ? EPT_4K : EPT_2M);
+    }
+    assert_true(ept.generation > 1);
+    ept_commit(&ept, GPA(0x80201000), EPT_4K, HPA(0x9000), EPT_R);
+    assert_int_equal(ept_lookup(&ept, GPA(0x80201000)).hpa.v, 0x9000);
+    assert_int_equal(ept_lookup(&ept, GPA(0x80201000)).prot, EPT_R);
+    assert_int_equal(ept_lookup(&ept, GPA(0x80202000)).hpa.v, 0x40202000);
+}
+
+static void test_large_over_small_is_refused(void **state)
+{
+    map(0x200000, EPT_4K, 0x5000);
+    assert_int_equal(ept_prepare(&ept, GPA(0x200000), EPT_2M), -EEXIST);
+    assert_int_equal(ept_lookup(&ept, GPA(0x200000)).hpa.v, 0x5000);
+}
+
+static void test_clear(void **state)
+{
+    uint64_t generation;
+
+    map(0x3000, EPT_4K, 0x5000);
+    generation = ept.generation;
+    ept_clear(&ept, GPA(0x4000), EPT_4K);
+    ept_clear(&ept, GPA(0x3000), EPT_2M);
+    assert_int_equal(ept.generation, generation);
+    ept_clear(&ept, GPA(0x3000), EPT_4K);
+    assert_int_equal(ept_lookup(&ept, GPA(0x3000)).level, 0);
+    assert_true(ept.generation > generation);
+}
+
+/* Where memory ends during prepare, every translation is as before. */
+static void test_prepare_without_memory(void **state)
+{
+    map(0x80000000, EPT_1G, 0x40000000);
+    for (unsigned left = 0; left < 2; left++) {
+        tables_left = left;
+        assert_int_equal(ept_prepare(&ept, GPA(0x80201000), EPT_4K), -ENOMEM);
+        for (uint64_t off = 0; off < GIB; off += 0x3f1000)
+            assert_int_equal(ept_lookup(&ept, GPA(0x80000000 + off)).hpa.v, 0x40000000 + off);
+    }
+    tables_left = 1000;
+    assert_int_equal(ept_prepare(&ept, GPA(0x80201000), EPT_4K), 0);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_empty), TEST(test_levels), TEST(test_entry_bits), TEST(test_split),
+        TEST(test_large_over_small_is_refused), TEST(test_clear), TEST(test_prepare_without_memory),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+
+#include "lib/errno.h"
+#include "numa/pmap.h"
+#include "tests/unit/machine.h"
+
+static int setup(void **state)
+{
+    static uint64_t base;
+
+    if (!base)
+        base = machine_memory(96 * MIB, 0);
+    return base ? 0 : -1;
+}
+
+static void test_ram_and_holes(void **state)
+{
+    struct pmap m;
+
+    assert_int_equal(pmap_init(&m, 1, 16 * MIB, 1), 0);
+    assert_int_equal(pmap_memory(&m), 16 * MIB);
+    assert_true(pmap_is_ram(&m, GPA(0), PMAP_HOLE));
+    assert_false(pmap_is_ram(&m, GPA(PMAP_HOLE - 1), 2));
+    assert_false(pmap_is_ram(&m, GPA(PMAP_HOLE), 1));
+    assert_true(pmap_is_ram(&m, GPA(PMAP_HOLE_END), 16 * MIB - PMAP_HOLE_END));
+    assert_false(pmap_is_ram(&m, GPA(16 * MIB - 1), 2));
+    assert_false(pmap_is_ram(&m, GPA(UINT64_MAX), 2));
+    assert_int_equal(pmap_fault(&m, GPA(PMAP_HOLE), 0), -EFAULT);
+    assert_int_equal(pmap_fault(&m, GPA(16 * MIB), 0), -EFAULT);
+    assert_int_equal(pmap_fault(&m, GPA(PMAP_HIGH_BASE), 0), -EFAULT);
+    pmap_destroy(&m);
+}
+
+static void test_high_ram_is_above_4g(void **state)
+{
+    struct pmap m;
+    uint32_t x = 0x12345678, y = 0;
+
+    assert_int_equal(pmap_init(&m, 1, PMAP_LOW_MAX + 4 * MIB, 1), 0);
+    assert_false(pmap_is_ram(&m, GPA(PMAP_LOW_MAX), 1));
+    assert_true(pmap_is_ram(&m, GPA(PMAP_HIGH_BASE), 4 * MIB));
+    assert_int_equal(pmap_write(&m, GPA(PMAP_HIGH_BASE + 3 * MIB), &x, sizeof(x)), 0);
+    assert_int_equal(pmap_read(&m, GPA(PMAP_HIGH_BASE + 3 * MIB), &y, sizeof(y)), 0);
+    assert_int_equal(y, x);
+    assert_int_equal(pmap_read(&m, GPA(PMAP_LOW_MAX - 4), &y, sizeof(y)), 0);
+    assert_int_equal(y, 0);
+    pmap_destroy(&m);
+}
+
+static void test_sizes_are_checked(void **state)
+{
+    struct pmap m;
+
+    assert_int_equal(pmap_init(&m, 1, 0, 1), -EINVAL);
+    assert_int_equal(pmap_init(&m, 1, MIB + 1, 1), -EINVAL);
+    assert_int_equal(pmap_init(&m, 1, BIT(50), 1), -EINVAL);
+    assert_int_equal(pmap_init(&m, 1, MIB, NUMA_MAX_NODES + 1), -EINVAL);
+}
+
+/* A fault maps what the pmap says: 2 MiB where the chunk is whole, 4 KiB beside the hole. */
+static void test_fault_maps(void **state)
+{
+    struct pmap m;
+    struct ept_mapping e;
+
+    assert_int_equal(pmap_init(&m, 1, 8 * MIB, 1), 0);
+    assert_int_equal(pmap_fault(&m, GPA(0x5123), 0), 0);
+    e = ept_lookup(&m.ept[0], GPA(0x5123));
+    assert_int_equal(e.level, EPT_4K);
+    assert_int_equal(e.prot, EPT_RWX);
+    assert_int_equal(ept_lookup(&m.ept[0], GPA(0x6000)).level, 0);
+    assert_int_equal(pmap_fault(&m, GPA(4 * MIB + 5), 0), 0);
+    e = ept_lookup(&m.ept[0], GPA(5 * MIB));
+    assert_int_equal(e.level, EPT_2M);
+    assert_int_equal(page_of(HPA(ALIGN_DOWN(e.hpa.v, PAGE_SIZE_2M)))->sharer, 1ul << 48 | (4 * MIB >> PAGE_SHIFT));
+    assert_int_equal(m.touched, 1 + 512);
+    assert_int_equal(pmap_fault(&m, GPA(5 * MIB), 0), 0); /* once more changes nothing */
+    assert_int_equal(m.touched, 1 + 512);
+    pmap_destroy(&m);
+}
+
+static void test_access_and_ept_agree(void **state)
+{
+    struct pmap m;
+    char text[] = "across a page", back[sizeof(text)] = "";
+    struct gpa at = GPA(3 * MIB - 5);
+
+    assert_int_equal(pmap_init(&m, 1, 8 * MIB, 1), 0);
+    assert_int_equal(pmap_write(&m, at, text, sizeof(text)), 0);
+    assert_int_equal(pmap_fault(&m, at, 0), 0);
+    assert_int_equal(*(char *)ept_lookup(&m.ept[0], at).hpa.v, 'a');
+    assert_int_equal(pmap_read(&m, at, back, sizeof(back)), 0);
+    assert_string_equal(back, text);
+    assert_int_equal(pmap_zero(&m, at, 4), 0);
+    assert_int_equal(pmap_read(&m, at, back, sizeof(back)), 0);
+    assert_memory_equal(back, "\0\0\0\0ss a page", sizeof(back));
+    assert_int_equal(pmap_write(&m, GPA(8 * MIB - 2), text, 3), -EFAULT);
+    assert_int_equal(pmap_write(&m, GPA(PMAP_HOLE - 2), text, 3), -EFAULT);
+    pmap_destroy(&m);
+}
+
+static void test_zero_touches_nothing(void **state)
+{
+    struct pmap m;
+
+    assert_int_equal(pmap_init(&m, 1, 8 * MIB, 1), 0);
+    assert_int_equal(pmap_zero(&m, GPA(MIB), 4 * MIB), 0);
+    assert_int_equal(m.touched, 0);
+    pmap_destroy(&m);
+}
+
+/* Fresh memory is zero even if the machine page held another VM's data, and everything comes back. */
+static void test_nothing_leaks(void **state)
+{
+    uint64_t before = free_pages();
+    uint8_t page[PAGE_SIZE];
+    struct pmap m;
+
+    for (unsigned round = 0; round < 3; round++) {
+        assert_int_equal(pmap_init(&m, 1, 32 * MIB, 2), 0);
+        for (uint64_t a = 0; a < 32 * MIB; a += PAGE_SIZE) {
+            if (!pmap_is_ram(&m, GPA(a), PAGE_SIZE))
+                continue;
+            assert_int_equal(pmap_fault(&m, GPA(a), a / PAGE_SIZE % 2), 0);
+            assert_int_equal(pmap_read(&m, GPA(a), page, sizeof(page)), 0);
+            for (unsigned i = 0; i < PAGE_SIZE; i += 64)
+                assert_int_equal(page[i], 0);
+            memset(page, 0xee, sizeof(page));
+            assert_int_equal(pmap_write(&m, GPA(a), page, sizeof(page)), 0);
+        }
+        pmap_destroy(&m);
+        assert_int_equal(free_pages(), before);
+    }
+}
+
+/* When the machine has no more, the fault says so and what was there stays. */
+static void test_out_of_memory(void **state)
+{
+    uint64_t before = free_pages(), a;
+    struct pmap m;
+    int err = 0;
+
+    assert_int_equal(pmap_init(&m, 1, 128 * MIB, 1), 0);
+    for (a = 0; a < 128 * MIB && !err; a += PAGE_SIZE)
+        if (pmap_is_ram(&m, GPA(a), PAGE_SIZE))
+            err = pmap_fault(&m, GPA(a), 0);
+    assert_int_equal(err, -ENOMEM);
+    assert_true(a > 80 * MIB);
+    assert_int_equal(pmap_fault(&m, GPA(0), 0), 0);
+    pmap_destroy(&m);
+    assert_int_equal(free_pages(), before);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_ram_and_holes, setup),
+        cmocka_unit_test_setup(test_high_ram_is_above_4g, setup),
+        cmocka_unit_test_setup(test_sizes_are_checked, setup),
+        cmocka_unit_test_setup(test_fault_maps, setup),
+        cmocka_unit_test_setup(test_access_and_ept_agree, setup),
+        cmocka_unit_test_setup(test_zero_touches_nothing, setup),
+        cmocka_unit_test_setup(test_nothing_leaks, setup),
+        cmocka_unit_test_setup(test_out_of_memory, setup),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
