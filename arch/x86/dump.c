@@ -66,19 +66,33 @@ static void print_frame(uint64_t rip)
     log_error("  %016lx %s", rip, where);
 }
 
+/* The frame that this one's rbp leads to, NULL at the end of the chain; callers lie higher on the same stack. */
+static const uint64_t *next_frame(uint64_t below, uint64_t rbp)
+{
+    const uint64_t *frame = (const uint64_t *)(uintptr_t)rbp;
+
+    return rbp > below && rbp % 8 == 0 && percpu_on_stack(cpu_this(), rbp, 16) && frame[1] ? frame : NULL;
+}
+
 void dump_backtrace(uint64_t rip, uint64_t rbp)
 {
+    const uint64_t *frame = next_frame(0, rbp);
+    unsigned lines = 0, same = 0;
+
     log_error("backtrace:");
     print_frame(rip);
-    for (unsigned i = 0; i < FRAMES_MAX; i++) {
-        const uint64_t *frame = (const uint64_t *)(uintptr_t)rbp;
-
-        if (rbp % 8 || !percpu_on_stack(cpu_this(), rbp, 16) || !frame[1])
-            return;
-        print_frame(frame[1]);
-        if (frame[0] <= rbp) /* callers lie higher */
-            return;
-        rbp = frame[0];
+    for (; frame && lines < FRAMES_MAX; frame = next_frame(rbp, frame[0])) {
+        rbp = (uint64_t)(uintptr_t)frame;
+        if (frame[1] == rip) {
+            same++;
+            continue;
+        }
+        if (same)
+            log_error("  (%u more of it)", same);
+        same = 0;
+        lines++;
+        rip = frame[1];
+        print_frame(rip);
     }
 }
 

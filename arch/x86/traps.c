@@ -54,10 +54,13 @@ static __attribute__((noreturn)) void stop(void)
 /* panic()'s line is out: the rest. Before our world is entered there is neither an APIC nor a stack that we know. */
 static void finish_panic(void)
 {
+    const uint64_t *frame;
+
     if (!paging_active())
         return;
+    frame = __builtin_frame_address(0); /* saved rbp, return address */
     apic_nmi_others();
-    dump_backtrace((uint64_t)(uintptr_t)__builtin_return_address(0), (uint64_t)(uintptr_t)__builtin_frame_address(0));
+    dump_backtrace(frame[1], frame[0]);
     dump_more();
 }
 
