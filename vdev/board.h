@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#pragma once
+
+#include "lib/types.h"
+#include "vdev/timer.h"
+
+/*
+ * The board: all devices of one VM and the wires between them. The house above hands it what it needs (board_ops)
+ * and calls in from the vCPUs' exits. Locking is inside: any function may be called on any pCPU at any time, except
+ * where it says "own vCPU" (only from the pCPU that runs this vCPU). No lock is held while board_ops are called
+ * that could call back (kick, init, sipi, nmi, power, serial_out).
+ */
+struct board;
+
+enum board_power { BOARD_POWER_OFF, BOARD_RESET };
+
+struct board_ops {
+    uint64_t (*now)(void *ctx);                                     /* ticks of the VM's clock, never backwards */
+    /* Look at board_pending() and the timers soon: leave the guest or wake from halt. Not for the vCPU that calls in. */
+    void (*kick)(void *ctx, unsigned vcpu);
+    void (*init)(void *ctx, unsigned vcpu);                         /* INIT: reset the vCPU and let it wait for SIPI */
+    void (*sipi)(void *ctx, unsigned vcpu, uint8_t vector);         /* ignored unless it waits for one */
+    void (*nmi)(void *ctx, unsigned vcpu);
+    void (*power)(void *ctx, enum board_power what);
+    void (*serial_out)(void *ctx, uint8_t byte);
+    uint64_t (*wallclock)(void *ctx);                               /* seconds since 1970, UTC */
+};
+
+struct board_config {
+    unsigned vcpus;             /* 1 to 64; APIC id = vCPU number */
+    uint64_t tick_khz;          /* rate of ops->now */
+    uint64_t memory;            /* bytes of RAM, for the CMOS memory size bytes */
+};
+
+#define BOARD_MAX_VCPUS   64
+#define BOARD_PM_BASE     0x600    /* ACPI: PM1a event block 0x600, PM1a control 0x604, PM timer 0x608 */
+#define BOARD_IOAPIC_BASE 0xfec00000ull
+#define BOARD_LAPIC_BASE  0xfee00000ull
+#define BOARD_GSI_SERIAL  4
+#define BOARD_GSI_SCI     9
+
+/* Memory for a board: bytes for this many vCPUs. */
+size_t board_size(unsigned vcpus);
+void board_init(struct board *b, const struct board_config *config, const struct board_ops *ops, void *ctx);
+/* Back to power-on state (the VM's reset); all vCPUs are stopped. */
+void board_reset(struct board *b);
+
+/* Port I/O, size 1, 2 or 4. Ports nobody owns read all ones; both directions count them. */
+uint32_t board_pio_read(struct board *b, unsigned vcpu, uint16_t port, unsigned size);
+void board_pio_write(struct board *b, unsigned vcpu, uint16_t port, unsigned size, uint32_t value);
+
+/* Device memory, size 1, 2, 4 or 8, outside RAM. Memory nobody owns reads all ones, writes vanish; both are counted. */
+uint64_t board_mmio_read(struct board *b, unsigned vcpu, struct gpa addr, unsigned size);
+void board_mmio_write(struct board *b, unsigned vcpu, struct gpa addr, unsigned size, uint64_t value);
+
+/*
+ * MSRs of the local APIC: IA32_APIC_BASE, TSC_DEADLINE (in the VM's ticks: the caller takes the guest's own adjustment
+ * out, but leaves 0 alone), 0x800-0x8ff. Own vCPU. -EINVAL means #GP.
+ */
+int board_msr_read(struct board *b, unsigned vcpu, uint32_t msr, uint64_t *value);
+int board_msr_write(struct board *b, unsigned vcpu, uint32_t msr, uint64_t value);
+
+/* CR8 = TPR bits 7:4. Own vCPU. */
+uint8_t board_tpr(struct board *b, unsigned vcpu);
+void board_set_tpr(struct board *b, unsigned vcpu, uint8_t tpr);
+
+/* Would an external interrupt be delivered now if IF were set? Own vCPU, cheap: asked before every entry. */
+bool board_pending(struct board *b, unsigned vcpu);
+/*
+ * Takes it: vector 0-255, or -1 if it went away. From the local APIC (IRR to ISR) or, through LINT0/ExtINT, from the
+ * 8259s. Own vCPU.
+ */
+int board_take_interrupt(struct board *b, unsigned vcpu);
+
+/* INIT reached this vCPU: its local APIC goes to its state after INIT (SDM vol. 3, 11.4.7.3). Own vCPU. */
+void board_lapic_reset(struct board *b, unsigned vcpu);
+
+/* The timers to run on this vCPU's pCPU (PIT, RTC and the like are on vCPU 0's queue). */
+struct timer_queue *board_timers(struct board *b, unsigned vcpu);
+
+/* A character for COM1's receiver; false: no room now, try later. */
+bool board_serial_in(struct board *b, uint8_t byte);
+/* True when board_serial_in would take a byte. */
+bool board_serial_room(struct board *b);
+
+/* The power button, as an ACPI event. */
+void board_power_button(struct board *b);
+
+struct board_stats { uint64_t unowned_pio, unowned_mmio, uart_tx, uart_rx, interrupts; };
+void board_get_stats(struct board *b, struct board_stats *out);
+
+/*
+ * Guest ACPI tables: writes RSDP at BOARD_ACPI_RSDP and tables after it into buf, which will be placed at
+ * guest-physical BOARD_ACPI_BASE. Returns bytes used or -ENOSPC.
+ */
+#define BOARD_ACPI_BASE 0xe0000ull
+#define BOARD_ACPI_SIZE 0x10000ull
+#define BOARD_ACPI_RSDP BOARD_ACPI_BASE
+int board_acpi_build(unsigned vcpus, void *buf, size_t size);

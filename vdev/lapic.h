@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "vdev/clock.h"
+#include "vdev/timer.h"
+
+/*
+ * A local APIC: xAPIC registers in memory, x2APIC registers as MSRs (SDM vol. 3, chapter 11). Its own vCPU's pCPU alone
+ * touches the plain fields; the atomic ones may be read from anywhere, and irr, tmr and esr_new also written. So IPIs
+ * from other pCPUs need no lock. Functions are for the own vCPU but where they say "any".
+ */
+
+/* In the order of their registers, from offset 0x320. */
+enum lapic_lvt { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVT_COUNT };
+
+#define LAPIC_VERSION 0x14u
+
+struct lapic_wires {
+    void (*ipi)(void *ctx, unsigned from, uint64_t icr);        /* icr: destination in bits 63:32 */
+    void (*eoi)(void *ctx, uint8_t vector);                     /* of a level-triggered interrupt, to the I/O APIC */
+    void (*kick)(void *ctx, unsigned vcpu);                     /* the timer posted an interrupt */
+};
+
+struct lapic {
+    _Atomic uint32_t irr[8], tmr[8];
+    _Atomic uint32_t esr_new;           /* errors since ESR was written */
+    _Atomic uint64_t base;              /* IA32_APIC_BASE */
+    _Atomic uint32_t svr, ldr, dfr, tpr;
+    _Atomic uint32_t lvt[LVT_COUNT];
+
+    uint32_t isr[8];
+    uint32_t esr;
+    uint64_t icr;
+    uint32_t divide, initial_count;
+    uint64_t expiry;                    /* tick at which the count ends, 0: not counting */
+    uint64_t tsc_deadline;              /* 0: none */
+    struct vtimer timer;
+
+    unsigned id;                        /* vCPU number and APIC id */
+    struct timer_queue *queue;
+    const struct vclock *clock;
+    const struct lapic_wires *wires;
+    void *ctx;
+};
+
+void lapic_init(struct lapic *l, unsigned id, const struct vclock *clock, struct timer_queue *queue,
+                const struct lapic_wires *wires, void *ctx);
+/* Power-on; the vCPU stands still. Processor 0's LINT0 is open for the 8259s as firmware leaves it. */
+void lapic_power_on(struct lapic *l);
+/* The state after INIT (11.4.7.3): IA32_APIC_BASE stays. */
+void lapic_reset(struct lapic *l);
+
+/* Does this xAPIC answer at this address? offset: within its page. */
+bool lapic_owns(const struct lapic *l, uint64_t addr);
+uint64_t lapic_mmio_read(struct lapic *l, unsigned offset, unsigned size);
+void lapic_mmio_write(struct lapic *l, unsigned offset, unsigned size, uint64_t value);
+
+/* IA32_APIC_BASE, IA32_TSC_DEADLINE (in the clock's ticks), 0x800 to 0x8ff. -EINVAL: #GP. */
+int lapic_msr_read(struct lapic *l, uint32_t msr, uint64_t *value);
+int lapic_msr_write(struct lapic *l, uint32_t msr, uint64_t value);
+
+/* The highest vector to deliver now, or -1. */
+int lapic_pending(const struct lapic *l);
+/* Takes it: from IRR to ISR. */
+int lapic_take(struct lapic *l);
+
+/* Any: an interrupt arrives; true if the vCPU must be told (it was not pending before). Vectors below 16 are errors. */
+bool lapic_post(struct lapic *l, uint8_t vector, bool level);
+/* Any: is this local APIC on the bus (hardware-enabled), or even software-enabled? */
+bool lapic_listens(const struct lapic *l, bool software_too);
+bool lapic_is_x2apic(const struct lapic *l);
+/* Any: does a message to this destination concern it? */
+bool lapic_matches(const struct lapic *l, uint32_t dest, bool logical, bool wide);
+/* Any: does it take the 8259s' interrupts at its LINT0, or because it does not stand in their way? */
+bool lapic_takes_extint(const struct lapic *l);
+
+/* Any: what a rising edge at LINT0 does besides ExtINT. */
+enum lapic_edge { LAPIC_EDGE_NOTHING, LAPIC_EDGE_POSTED, LAPIC_EDGE_NMI };
+enum lapic_edge lapic_lint0_rises(struct lapic *l);
+
+/* vdev/lapic_timer.c: for vdev/lapic.c */
+void lapic_timer_stop(struct lapic *l);
+/* The LVT entry of the timer changes to this value. */
+void lapic_timer_set_lvt(struct lapic *l, uint32_t value);
+void lapic_timer_set_count(struct lapic *l, uint32_t count);
+void lapic_timer_set_divide(struct lapic *l, uint32_t divide);
+void lapic_timer_set_deadline(struct lapic *l, uint64_t tick);
+uint32_t lapic_timer_count(const struct lapic *l);
+void lapic_timer_fire(struct vtimer *timer, uint64_t now);

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#pragma once
+
+#include "lib/spinlock.h"
+#include "lib/types.h"
+
+/* Deadlines of one vCPU's devices. Time is in ticks of the VM's clock (the guest's TSC before its own adjustment). */
+struct vtimer {
+    struct vtimer *next;
+    uint64_t deadline;
+    bool armed;
+    void (*fire)(struct vtimer *timer, uint64_t now);
+};
+
+struct timer_queue {
+    struct spinlock lock;
+    struct vtimer *head; /* earliest first */
+};
+
+#define TIMER_NEVER UINT64_MAX
+
+void timer_arm(struct timer_queue *q, struct vtimer *t, uint64_t deadline);
+void timer_cancel(struct timer_queue *q, struct vtimer *t);
+/* Deadline of the earliest timer, TIMER_NEVER if none. */
+uint64_t timer_next(struct timer_queue *q);
+/* Fires every timer due at now, with the queue's lock released around each call; a fired timer may arm itself again. */
+void timer_run(struct timer_queue *q, uint64_t now);
