@@ -12,6 +12,7 @@
 
 struct fake_vmcs {
     uint64_t value[0x8000];                    /* by field encoding */
+    bool was_read[0x8000];
     struct fake_vmcs_write {
         enum vmcs_field field;
         uint64_t value;
@@ -22,9 +23,13 @@ struct fake_vmcs {
 /* Weak: each program has one copy, however many sources include this. */
 __attribute__((weak)) struct fake_vmcs fake_vmcs;
 
-static inline void fake_vmcs_reset(void) { fake_vmcs = (struct fake_vmcs){ 0 }; }
+static inline void fake_vmcs_reset(void) { fake_vmcs = (struct fake_vmcs){ .writes = 0 }; }
 
-static inline uint64_t vmread(enum vmcs_field f) { return fake_vmcs.value[f & 0x7fff]; }
+static inline uint64_t vmread(enum vmcs_field f)
+{
+    fake_vmcs.was_read[f & 0x7fff] = true;
+    return fake_vmcs.value[f & 0x7fff];
+}
 
 /* As the processor does, keeps only as many bits as the field has. */
 static inline void vmwrite(enum vmcs_field f, uint64_t v)
