@@ -17,7 +17,7 @@ enum board_power { BOARD_POWER_OFF, BOARD_RESET };
 
 struct board_ops {
     uint64_t (*now)(void *ctx);                                     /* ticks of the VM's clock, never backwards */
-    /* Look at board_pending() and the timers soon: leave the guest or wake from halt. Not for the vCPU that calls in. */
+    /* Look at board_pending() and the timers soon: leave the guest or wake from halt. */
     void (*kick)(void *ctx, unsigned vcpu);
     void (*init)(void *ctx, unsigned vcpu);                         /* INIT: reset the vCPU and let it wait for SIPI */
     void (*sipi)(void *ctx, unsigned vcpu, uint8_t vector);         /* ignored unless it waits for one */

@@ -201,7 +201,7 @@ uint64_t kbd_cf9_read(void *kbd, uint64_t port, unsigned size)
     return k->cf9;
 }
 
-/* Reset control register (82371SB, section 2.5.2): acts when the reset bit is written as 1; its kind does not matter. */
+/* Reset control register (82371SB, section 2.5.2): acts when the reset bit is written as 1, of whatever kind. */
 void kbd_cf9_write(void *kbd, uint64_t port, unsigned size, uint64_t value)
 {
     struct kbd *k = kbd;

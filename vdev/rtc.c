@@ -3,7 +3,7 @@
 #include "vdev/rtc.h"
 
 #include "lib/string.h"
-#include "vdev/calendar.h"
+#include "vdev/rtc_date.h"
 
 /* Motorola MC146818A data sheet; the century byte and the memory sizes as PCs keep them. */
 enum {
@@ -89,7 +89,7 @@ static unsigned decode_hour(const struct rtc *r, uint8_t v)
 /* The time of day into the time bytes. */
 static void store_time(struct rtc *r, uint64_t second)
 {
-    struct calendar c = calendar_from_seconds(second);
+    struct rtc_date c = rtc_date_from_seconds(second);
 
     r->cmos[SECONDS] = encode(r, c.second);
     r->cmos[MINUTES] = encode(r, c.minute);
@@ -104,13 +104,13 @@ static void store_time(struct rtc *r, uint64_t second)
 static uint64_t load_time(const struct rtc *r)
 {
     unsigned century = (r->cmos[CENTURY] >> 4) * 10u + (r->cmos[CENTURY] & 15);
-    struct calendar c = {
+    struct rtc_date c = {
         .year = century * 100 + decode(r, r->cmos[YEAR]), .month = decode(r, r->cmos[MONTH]),
         .day = decode(r, r->cmos[DAY]), .hour = decode_hour(r, r->cmos[HOURS]),
         .minute = decode(r, r->cmos[MINUTES]), .second = decode(r, r->cmos[SECONDS]),
     };
 
-    return calendar_to_seconds(&c);
+    return rtc_date_to_seconds(&c);
 }
 
 static bool alarm_matches(uint8_t alarm, unsigned alarm_value, unsigned value)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
-#include "vdev/calendar.h"
+#include "vdev/rtc_date.h"
 
 #define DAY         86400u
 #define LAST_YEAR   9999u
@@ -26,9 +26,9 @@ static uint64_t days_to_year(unsigned year)
     return 365ull * (year - 1970) + (y / 4 - 492) - (y / 100 - 19) + (y / 400 - 4);
 }
 
-struct calendar calendar_from_seconds(uint64_t seconds)
+struct rtc_date rtc_date_from_seconds(uint64_t seconds)
 {
-    struct calendar c = { .month = 1 };
+    struct rtc_date c = { .month = 1 };
     uint64_t days;
     unsigned in_day;
 
@@ -54,7 +54,7 @@ static unsigned clamp(unsigned v, unsigned low, unsigned high)
     return v < low ? low : MIN(v, high);
 }
 
-uint64_t calendar_to_seconds(const struct calendar *c)
+uint64_t rtc_date_to_seconds(const struct rtc_date *c)
 {
     unsigned year = clamp(c->year, 1970, LAST_YEAR), month = clamp(c->month, 1, 12);
     uint64_t days = days_to_year(year) + clamp(c->day, 1, days_in_month(year, month)) - 1;
