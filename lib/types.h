@@ -7,14 +7,14 @@
 #include <stdint.h>
 
 #define PAGE_SHIFT      12u
-#define PAGE_SIZE       4096ull
-#define PAGE_SIZE_2M    (1ull << 21)
-#define PAGE_SIZE_1G    (1ull << 30)
-#define KIB             1024ull
-#define MIB             (1024ull * KIB)
-#define GIB             (1024ull * MIB)
+#define PAGE_SIZE       4096ul
+#define PAGE_SIZE_2M    (1ul << 21)
+#define PAGE_SIZE_1G    (1ul << 30)
+#define KIB             1024ul
+#define MIB             (1024ul * KIB)
+#define GIB             (1024ul * MIB)
 
-#define BIT(n)          (1ull << (n))
+#define BIT(n)          (1ul << (n))
 #define ARRAY_SIZE(a)   (sizeof(a) / sizeof((a)[0]))
 #define MIN(a, b)       ((a) < (b) ? (a) : (b))
 #define MAX(a, b)       ((a) > (b) ? (a) : (b))
