@@ -43,7 +43,8 @@ static const struct msr_case refused[] = {
 
 static void check_msrs(void)
 {
-    static const uint32_t unknown[] = { 0x400000f0, 0x2345, 0xc0012345, MSR_VMX_BASIC, 0xffffffff };
+    static const uint32_t unknown[] = { 0x400000f0, 0x2345, 0xc0012345, 0xffffffff };
+    uint32_t vmx_basic = MSR_VMX_BASIC;
     char name[80];
 
     for (unsigned i = 0; i < ARRAY_SIZE(kept); i++) {
@@ -74,6 +75,8 @@ static void check_msrs(void)
         else
             check_fault(name, 0, probe_rdmsr_of, &msr, VEC_GP);
     }
+    if (!has_vmx() && !on_tcg())
+        check_fault("rdmsr of IA32_VMX_BASIC without VMX", 0, probe_rdmsr_of, &vmx_basic, VEC_GP);
 }
 
 /* System calls */

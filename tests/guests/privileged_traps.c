@@ -105,7 +105,7 @@ static const struct probe at_cpl3[] = {
     { "vmxon", probe_vmxon, VEC_UD, false }, { "vmlaunch", probe_vmlaunch, VEC_UD, false },
 };
 
-/* At CPL 0: state that the processor refuses, and VMX, which this machine does not have. */
+/* At CPL 0: state that the processor refuses. */
 static const struct probe at_cpl0[] = {
     { "clearing CR4.PAE in 64-bit mode", probe_no_pae, VEC_GP, true },
     { "clearing CR0.PG in 64-bit mode", probe_no_paging, VEC_GP, true },
@@ -113,7 +113,6 @@ static const struct probe at_cpl0[] = {
     { "a reserved bit of CR0", probe_cr0_reserved, VEC_GP, true },
     { "a reserved bit of CR3", probe_cr3_reserved, VEC_GP, true },
     { "a reserved bit of CR4", probe_cr4_reserved, VEC_GP, true },
-    { "CR4.VMXE", probe_cr4_vmxe, VEC_GP, true },
     { "a reserved bit of CR8", probe_cr8_reserved, VEC_GP, true },
     { "a reserved bit of DR7", probe_dr7_reserved, VEC_GP, true },
     { "lldt of a data segment", probe_lldt_data, VEC_GP, false },
@@ -121,13 +120,18 @@ static const struct probe at_cpl0[] = {
     { "ltr of the null selector", probe_ltr_null, VEC_GP, true },
     { "division by zero", probe_divide, VEC_DE, false }, { "ud2", probe_ud2, VEC_UD, false },
     { "rsm", probe_rsm, VEC_UD, false },
+    { "getsec", probe_getsec, VEC_UD, false },
+};
+
+/* VMX, which the machine does not have. */
+static const struct probe without_vmx[] = {
+    { "CR4.VMXE", probe_cr4_vmxe, VEC_GP, true },
     { "vmxon", probe_vmxon, VEC_UD, false }, { "vmxoff", probe_vmxoff, VEC_UD, false },
     { "vmclear", probe_vmclear, VEC_UD, false }, { "vmptrld", probe_vmptrld, VEC_UD, false },
     { "vmptrst", probe_vmptrst, VEC_UD, false }, { "vmread", probe_vmread, VEC_UD, false },
     { "vmwrite", probe_vmwrite, VEC_UD, false }, { "vmlaunch", probe_vmlaunch, VEC_UD, false },
     { "vmresume", probe_vmresume, VEC_UD, false }, { "vmfunc", probe_vmfunc, VEC_UD, false },
     { "invept", probe_invept, VEC_UD, false }, { "invvpid", probe_invvpid, VEC_UD, false },
-    { "getsec", probe_getsec, VEC_UD, false },
 };
 
 static void check_probes(const struct probe *probes, unsigned n, unsigned cpl)
@@ -148,4 +152,8 @@ void check_traps(void)
     wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SCE); /* else sysret is no instruction at all */
     check_probes(at_cpl3, ARRAY_SIZE(at_cpl3), 3);
     check_probes(at_cpl0, ARRAY_SIZE(at_cpl0), 0);
+    if (has_vmx())
+        skip("VMX instructions", "this processor has VMX");
+    else
+        check_probes(without_vmx, ARRAY_SIZE(without_vmx), 0);
 }

@@ -229,7 +229,7 @@ static void check_segments(unsigned cpl)
         check_probe("verw", c, cpl, probe_verw, c->verw[cpl / 3]);
     }
     run_at(cpl, probe_lar, &user_data);
-    check(SAID("lar gives the access rights", cpl), found, (*gdt_entry(SEL_UDATA) >> 32) & 0x00f0ff00);
+    check(SAID("lar gives the access rights", cpl), found & 0x00f0ff00, (*gdt_entry(SEL_UDATA) >> 32) & 0x00f0ff00);
     run_at(cpl, probe_lsl, &user_data);
     check(SAID("lsl gives the limit in bytes", cpl), found, 0xffffffff);
 }

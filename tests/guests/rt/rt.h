@@ -12,6 +12,7 @@
 void guest_main(const char *arguments);   /* what follows the kernel's name on the command line; "" if nothing */
 
 /* Console (console.c). The lines PASS and FAIL are what the boot tests look for. */
+void console_init(void);
 void print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void check(const char *name, uint64_t got, uint64_t want);
 void check_true(const char *name, bool ok);
@@ -19,7 +20,10 @@ void check_true(const char *name, bool ok);
 void skip(const char *name, const char *why);
 /* Is this QEMU's own emulation, whose few differences from the manual are known? */
 bool on_tcg(void);
+bool on_hypervisor(void);
 bool on_intel(void);
+/* A bare processor with VMX: there VMX instructions are no proof of anything. */
+bool has_vmx(void);
 /* "guest: N passed, N failed", then power off by ACPI; halts where that does not work. */
 void finish(void) __attribute__((noreturn));
 void power_off(void) __attribute__((noreturn));

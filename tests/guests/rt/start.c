@@ -25,6 +25,7 @@ void rt_main(uint64_t magic, const struct mb_info *info)
 
     outb(PIC1_DATA, 0xff);
     outb(PIC2_DATA, 0xff);
+    console_init();
     cpu_init();
     if (magic != MB_MAGIC) {
         check("loaded by multiboot", magic, MB_MAGIC);
