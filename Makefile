@@ -44,6 +44,13 @@ $(BUILD)/%.asm.o: %.asm
 	@echo "  NASM  $<"
 	@$(NASM) -f elf64 -g -F dwarf -MD $(@:.o=.d) $< -o $@
 
+# The guests' DSDT, as a C array.
+$(BUILD)/vdev/dsdt_aml.h: vdev/dsdt.asl
+	@mkdir -p $(@D)
+	@echo "  IASL  $<"
+	@iasl -ve -p $(BUILD)/vdev/dsdt $< > $(BUILD)/vdev/iasl.log || { cat $(BUILD)/vdev/iasl.log; exit 1; }
+	@{ echo "static const unsigned char dsdt_aml[] = {"; od -An -v -tx1 $(BUILD)/vdev/dsdt.aml | sed 's/ \(..\)/0x\1,/g'; echo "};"; } > $@
+
 # The console's glyphs come from Debian's package psf-unifont.
 $(BUILD)/font.c: scripts/gen-font
 	@mkdir -p $(@D)

@@ -86,7 +86,7 @@ static unsigned deliver(struct apic_net *net, uint64_t set, const struct apic_me
     default:
         return 0;
     }
-    return (unsigned)__builtin_popcountll(on_bus);
+    return on_bus != 0;
 }
 
 unsigned apic_send(struct apic_net *net, const struct apic_message *m, struct apic_effects *fx)
@@ -109,7 +109,7 @@ static uint64_t targets(const struct apic_net *net, unsigned from, uint64_t icr,
 }
 
 /* IPIs are edge-triggered, whatever the register says; INIT's old level de-assert does nothing. */
-void apic_ipi(struct apic_net *net, unsigned from, uint64_t icr, struct apic_effects *fx)
+void apic_net_ipi(struct apic_net *net, unsigned from, uint64_t icr, struct apic_effects *fx)
 {
     bool wide = lapic_is_x2apic(net->lapic[from]);
     struct apic_message m = {

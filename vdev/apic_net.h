@@ -34,8 +34,8 @@ struct apic_net {
     _Atomic unsigned turn;      /* where the search for the lowest priority begins */
 };
 
-/* Returns how many took it; 0 also for what virtual processors do not have (SMI, ExtINT messages). */
+/* Returns 0 if nobody took it, which goes also for what virtual processors do not have (SMI, ExtINT messages). */
 unsigned apic_send(struct apic_net *net, const struct apic_message *m, struct apic_effects *fx);
 
 /* An interprocessor interrupt as the command register of `from` says (destination in bits 63:32). */
-void apic_ipi(struct apic_net *net, unsigned from, uint64_t icr, struct apic_effects *fx);
+void apic_net_ipi(struct apic_net *net, unsigned from, uint64_t icr, struct apic_effects *fx);

@@ -149,7 +149,7 @@ static void lapic_ipi(void *ctx, unsigned from, uint64_t icr)
     struct board *b = ctx;
     struct apic_effects fx = { 0 };
 
-    apic_ipi(&b->net, from, icr, &fx);
+    apic_net_ipi(&b->net, from, icr, &fx);
     perform(b, &fx, from);
 }
 
