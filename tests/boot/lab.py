@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Copyright (C) 2026 The Mirrorball authors
+"""What the boot scenarios are written with: trials, disk images, machines and their consoles.
+
+A scenario is a function with @scenario(NAME, seconds=LIMIT) that takes a Trial. It makes a
+disk image with trial.image(), boots it with trial.machine(), and states what it expects:
+each check has a name and counts. A check that the rest depends on ends the scenario.
+"""
+
+import contextlib
+import os
+import pty
+import re
+import shutil
+import subprocess
+import threading
+import time
+import tty
+
+REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+BUILD = os.path.join(REPO, "build")
+WORK = os.path.join(BUILD, "test")
+LOGS = os.path.join(BUILD, "test-logs")
+BOOT = os.path.join(REPO, "scripts", "boot")
+MKIMAGE = os.path.join(REPO, "scripts", "mkimage")
+TAIL_LINES = 40
+POLL_SECONDS = 0.1
+ESCAPE = re.compile(rb"\x1b(?:\[[0-9;?=]*[A-Za-z]|[()][0-9A-B]|[78=>cDEHM])|[\0\r]")
+PANIC = re.compile(r"^mirrorball: panic: .*", re.MULTILINE)
+SWITCH = "\x01\x01\x01"         # Ctrl-a three times
+QUIT = "\x1d"                   # ends scripts/boot
+PROMPT = r"^mirrorball> "
+
+scenarios = []
+
+
+class Stop(Exception):
+    """A check failed on which the rest of the scenario depends; it has been counted."""
+
+
+class Failure(Exception):
+    """Something a scenario needs cannot be made."""
+
+
+class Scenario:
+    def __init__(self, name, seconds, run):
+        self.name, self.seconds, self.run = name, seconds, run
+
+
+def scenario(name, seconds):
+    """Registers a scenario and its time limit."""
+    def register(function):
+        scenarios.append(Scenario(name, seconds, function))
+        return function
+    return register
+
+
+def tail(text, lines=TAIL_LINES):
+    return "\n".join(text.rstrip("\n").split("\n")[-lines:])
+
+
+class Trial:
+    """One run of a scenario: its checks, its directories, its time."""
+
+    def __init__(self, name, seconds, slow=1.0, platform="bochs"):
+        self.name = name
+        self.slow = slow
+        self.platform = platform
+        self.results = []       # (name, passed, detail)
+        self.work = os.path.join(WORK, name)
+        self.logs = os.path.join(LOGS, name)
+        self.deadline = time.monotonic() + seconds * slow
+        for directory in (self.work, self.logs):
+            shutil.rmtree(directory, ignore_errors=True)
+            os.makedirs(directory)
+
+    def check(self, name, passed, detail=""):
+        """Counts a check; returns whether it passed."""
+        self.results.append((name, bool(passed), "" if passed else str(detail)))
+        return bool(passed)
+
+    def need(self, name, passed, detail=""):
+        """A check that the rest depends on."""
+        if not self.check(name, passed, detail):
+            raise Stop(name)
+
+    def image(self, config, files, layout="boot", name="disk"):
+        """Makes a disk image; FILES maps paths on it to host paths, or to bytes."""
+        root = os.path.join(self.work, name)
+        for path, source in files.items():
+            target = os.path.join(root, path)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            if isinstance(source, bytes):
+                with open(target, "wb") as file:
+                    file.write(source)
+            elif not os.path.exists(source):
+                raise Failure(f"{source} is missing: 'make test' builds it")
+            else:
+                shutil.copyfile(source, target)
+        os.makedirs(root, exist_ok=True)
+        image = f"{root}.img"
+        command = [MKIMAGE, "--root", root, "--output", image, "--layout", layout]
+        command += self.config_option(config, name)
+        run(command)
+        return image
+
+    def config_option(self, config, name):
+        if config is None:
+            return ["--no-config"]
+        path = os.path.join(self.work, f"{name}.conf")
+        with open(path, "w", encoding="ascii") as file:
+            file.write(config)
+        return ["--config", path]
+
+    @contextlib.contextmanager
+    def machine(self, image, name="machine", **options):
+        """Boots an image; the block talks to the Machine, which ends with the block."""
+        machine = Machine(self, image, name, **options)
+        try:
+            yield machine
+        finally:
+            machine.close()
+        self.check(f"{name}: the hypervisor has not panicked", not PANIC.search(machine.text()))
+
+
+class Machine:
+    """A machine in an emulator (scripts/boot on a pseudo-terminal) and its serial port."""
+
+    def __init__(self, trial, image, name, cpus=4, memory=2048, model=None, platform=None):
+        self.trial = trial
+        self.log = os.path.join(trial.logs, f"{name}.serial")
+        self.at = 0             # what wait() found last ends here
+        self.raw = b""          # read, but perhaps the beginning of an escape sequence
+        self.seen = ""
+        self.lock = threading.Lock()
+        limit = max(1, trial.deadline - time.monotonic())
+        command = [BOOT, "--image", image, "--platform", platform or trial.platform,
+                   "--cpus", str(cpus), "--memory", str(memory), "--timeout", f"{limit:.0f}",
+                   "--serial", self.log,
+                   "--bochs-log", os.path.join(trial.logs, f"{name}.bochs")]
+        command += ["--model", model] if model else []
+        command += ["--qemu-tcg"] if platform == "qemu" else []
+        self.terminal, slave = pty.openpty()
+        tty.setraw(slave)
+        open(self.log, "wb").close()
+        self.file = open(self.log, "rb")
+        with open(os.path.join(trial.logs, f"{name}.boot"), "wb") as output:
+            self.process = subprocess.Popen(command, stdin=slave, stdout=subprocess.DEVNULL,
+                                            stderr=output, start_new_session=True)
+        os.close(slave)
+        self.boot_log = output.name
+
+    # --- reading ---
+
+    def text(self):
+        """The serial output so far, without escape sequences and carriage returns."""
+        self.raw += self.file.read()
+        start = self.raw.rfind(b"\x1b", max(0, len(self.raw) - 16))
+        if start >= 0 and not ESCAPE.match(self.raw, start) and self.process.poll() is None:
+            ready, self.raw = self.raw[:start], self.raw[start:]
+        else:
+            ready, self.raw = self.raw, b""
+        self.seen += ESCAPE.sub(b"", ready).decode("latin-1")
+        return self.seen
+
+    def mark(self):
+        """Here: for wait() and find() to search from."""
+        return len(self.text())
+
+    def find(self, regex, since=0):
+        return re.compile(regex, re.MULTILINE).search(self.text(), since)
+
+    def wait(self, name, regex, seconds=None, since=None):
+        """A check that REGEX appears, behind the last match or behind SINCE; returns the match."""
+        match, why = self.watch(regex, seconds, self.at if since is None else since)
+        if match:
+            self.at = max(self.at, match.end())
+        self.trial.need(name, match, f"{why}, waiting for: {regex}\n{self.report()}")
+        return match
+
+    def until(self, regex, seconds=None, since=None):
+        """Like wait(), but counts only if it fails."""
+        match, why = self.watch(regex, seconds, self.at if since is None else since)
+        if not match:
+            self.trial.need(f"the next step ({regex}) comes", False, f"{why}\n{self.report()}")
+        self.at = max(self.at, match.end())
+        return match
+
+    def watch(self, regex, seconds, since):
+        """The match, or None and why it did not come."""
+        limit = self.trial.deadline
+        if seconds is not None:
+            limit = min(limit, time.monotonic() + seconds * self.trial.slow)
+        while True:
+            ended = self.process.poll() is not None
+            match = self.find(regex, since)
+            panic = PANIC.search(self.text())
+            if match or panic or ended or time.monotonic() >= limit:
+                why = panic[0] if panic else "the machine ended" if ended else "time is over"
+                return match, why
+            time.sleep(POLL_SECONDS)
+
+    def report(self):
+        with open(self.boot_log, encoding="utf-8", errors="replace") as file:
+            boot = file.read().strip()
+        return f"--- the last lines of {os.path.relpath(self.log, REPO)}:\n{tail(self.text())}\n" \
+               f"--- scripts/boot: {tail(boot, 5)}"
+
+    # --- writing ---
+
+    def send(self, text):
+        data = text.encode()
+        while data:
+            data = data[os.write(self.terminal, data):]
+
+    def focus(self, name):
+        """Moves the console's input to a VM, or to "the monitor"."""
+        for _ in range(10):
+            since = self.mark()
+            self.send(SWITCH)
+            if self.until(r"^mirrorball: console: input goes to (.+) \(", 60, since)[1] == name:
+                return
+        self.trial.need(f"the console's input can go to {name}", False, self.report())
+
+    def command(self, text, seconds=60):
+        """Gives the monitor, which has the input, a command; returns what it answers."""
+        since = self.mark()
+        self.send(text + "\r")
+        end = self.until(PROMPT, seconds, since)
+        return self.seen[since:end.start()]
+
+    def shell(self, name, text, regex, seconds=60):
+        """A check that the guest with the input, at its shell, answers TEXT with REGEX."""
+        since = self.mark()
+        self.send(text + "\r")
+        return self.wait(name, regex, seconds, since)
+
+    # --- the end ---
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        self.text()
+        os.close(self.terminal)
+        self.file.close()
+
+
+# --- what the monitor says --------------------------------------------------------------
+
+class Memory:
+    """The answer to "mem", in pages."""
+
+    def __init__(self, text):
+        head = re.search(r"machine memory: (\d+) pages .*?, (\d+) free", text)
+        self.total, self.free = (int(n) for n in head.groups()) if head else (0, 0)
+        self.kinds = {k: int(n) for k, n in re.findall(r"^  (\w+) +(\d+) pages", text, re.M)}
+        self.vms = {name: tuple(map(int, numbers)) for name, *numbers in re.findall(
+            r"^  vm (\S+) .*touched (\d+) pages, \d+ faults, EPT (\d+) pages, pmap (\d+) pages",
+            text, re.M)}
+
+    def without(self, *running):
+        """Free pages if the VMs that run had touched nothing: they go on while we count."""
+        return self.free + sum(sum(self.vms.get(name, ())) for name in running)
+
+
+def memory_of(machine):
+    return Memory(machine.command("mem"))
+
+
+def vm_list(machine):
+    """State by name."""
+    return dict(re.findall(r"^(\S+) +(off|starting|running|stopping) +\d", machine.command("vm list"), re.M))
+
+
+def vm_section(name, kernel, ramdisk=None, extra=None, memory=32, vcpus=1):
+    lines = [f"[vm {name}]", f"kernel = \\guests\\{kernel}"]
+    lines += [f"ramdisk = \\guests\\{ramdisk}"] if ramdisk else []
+    lines += [f"extra = {extra}"] if extra else []
+    return "\n".join(lines + [f"memory = {memory}", f"vcpus = {vcpus}", ""])
+
+
+def config(*sections):
+    return "[global]\nconsole = com1\n" + "".join(sections)
+
+
+def linux_section(name, kernel="vmlinuz", memory=256, vcpus=1):
+    return vm_section(name, kernel, "initrd", f"console=ttyS0 mb.name={name}", memory, vcpus)
+
+
+# --- guests -----------------------------------------------------------------------------
+
+once = threading.Lock()
+
+
+def run(command):
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Failure(f"{' '.join(map(str, command))} failed: {(done.stderr or done.stdout).strip()}")
+    return done.stdout
+
+
+def linux(kind="cloud"):
+    """Debian's kernel and a busybox initial ramdisk: image paths to host files."""
+    directory = os.path.join(WORK, f"linux-{kind}")
+    with once:
+        if not os.path.exists(os.path.join(directory, "made")):
+            run([os.path.join(REPO, "scripts", "mkguest"), "--output", directory, "--kernel", kind, "--vmlinux"])
+            open(os.path.join(directory, "made"), "wb").close()
+    return {f"guests/{name}": os.path.join(directory, name) for name in ("vmlinuz", "initrd")}
+
+
+def vmlinux(kind="cloud"):
+    linux(kind)
+    return {"guests/vmlinux": os.path.join(WORK, f"linux-{kind}", "vmlinux")}
+
+
+def kernels(*names):
+    """Test kernels of tests/guests."""
+    return {f"guests/{name}.elf": os.path.join(BUILD, "guests", f"{name}.elf") for name in names}
+
+
+def helper(name):
+    """A UEFI program of tests/boot/efi, at the image's root."""
+    return {f"{name}.efi": os.path.join(BUILD, "tests", f"{name}.efi")}
+
+
+def debian_file(package, member):
+    """A file out of a Debian package, which is downloaded, not installed."""
+    directory = os.path.join(BUILD, "cache", package)
+    path = os.path.join(directory, "root", member)
+    with once:
+        if not os.path.exists(path):
+            shutil.rmtree(directory, ignore_errors=True)
+            os.makedirs(directory)
+            download(package, directory)
+    if not os.path.exists(path):
+        raise Failure(f"the package {package} has no {member}")
+    return path
+
+
+def download(package, directory):
+    done = subprocess.run(["apt-get", "-q", "download", package], cwd=directory, capture_output=True,
+                          text=True, check=False)
+    files = [name for name in os.listdir(directory) if name.endswith(".deb")]
+    if done.returncode or len(files) != 1:
+        raise Failure(f"cannot download the package {package}: {done.stderr.strip()}")
+    run(["dpkg-deb", "-x", os.path.join(directory, files[0]), os.path.join(directory, "root")])
+
+
+def count_guest(trial, machine, vm, prefix=True):
+    """Turns what a test kernel printed into checks; it has finished."""
+    head = rf"\[{vm}\] " if prefix else ""
+    text = machine.text()
+    for verdict, name in re.findall(rf"^{head}(PASS|FAIL) (.*)$", text, re.M):
+        trial.check(f"{vm}: {name}", verdict == "PASS", "see the serial log")
+    end = re.search(rf"^{head}guest: (\d+) passed, (\d+) failed$", text, re.M)
+    passed = len(re.findall(rf"^{head}PASS ", text, re.M))
+    trial.check(f"{vm}: its closing line counts what it printed and no failure",
+                end and int(end[1]) == passed > 0 and end[2] == "0",
+                f"{end[0] if end else 'no closing line'}, {passed} PASS lines\n{machine.report()}")
