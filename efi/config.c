@@ -364,7 +364,7 @@ static int parse_section(struct parser *p, struct span t)
 {
     struct span inner;
 
-    if (t.n < 2 || t.s[t.n - 1] != ']')
+    if (t.s[t.n - 1] != ']')
         return fail(p, "expected ']' at the end of the section, found \"%.*s\"", (int)MIN(t.n, (size_t)SHOWN), t.s);
     inner = trim((struct span){ t.s + 1, t.n - 2 });
     p->keys_seen = 0;

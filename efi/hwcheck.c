@@ -108,7 +108,7 @@ int hardware_check(const struct boot_info *boot, unsigned wanted_cpus)
         const struct hw_feature *f = &table.row[i];
 
         if (f->needed && !f->found) {
-            say("refused: %s is missing: %s", f->name, f->fix);
+            say("refused: needed but not found: %s: %s", f->name, f->fix);
             err = -ENOTSUP;
         }
     }

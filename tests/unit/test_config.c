@@ -128,6 +128,7 @@ static void test_encodings(void **state)
     good("; \xc3\xa4 in a comment\n[vm a]\nkernel = k  ; \xc3\xa4\nmemory = 1\n");
     bad(VM("extra = \xc3\xa4"), "m.conf:4: expected printable ASCII characters, found byte 0xc3");
     bad(VM("extra = a\rb"), "m.conf:4: expected printable ASCII characters, found byte 0x0d");
+    bad(VM("extra = \x7f"), "m.conf:4: expected printable ASCII characters, found byte 0x7f");
     bad(VM("extra = a\033[2J"), "m.conf:4: expected printable ASCII characters, found byte 0x1b");
     assert_int_equal(parse_n("\xff\xfe[\0", 4), -EINVAL);
     assert_string_equal(message,
@@ -259,7 +260,8 @@ static void expect_console(const char *line, bool com1, bool gop, unsigned baud)
 static void test_console(void **state)
 {
     static const char *const wrong[] = { "", "com2", "com1,", ",com1", "com1,gop,", "com1,com1", "gop,gop", "115200",
-                                         "gop,115200", "com1,9600,9600", "com1,-1", "com1 gop", "COM1" };
+                                         "gop,115200", "com1,gop,9600", "com1,9600,9600", "com1,-1", "com1 gop",
+                                         "COM1" };
 
     (void)state;
     expect_console("com1", true, false, 115200);
@@ -277,6 +279,7 @@ static void test_console(void **state)
     }
     bad(GLOBAL("console = com1,115201"),
         "m.conf:2: console: expected a baud rate that divides 115200, found \"115201\"");
+    bad(GLOBAL("console = com1,1000"), "m.conf:2: console: expected a baud rate that divides 115200, found \"1000\"");
     bad(GLOBAL("console = com1,0"), "m.conf:2: console: expected a baud rate that divides 115200, found \"0\"");
     bad(GLOBAL("console = com1,150"), "m.conf:2: console: expected a baud rate that divides 115200, found \"150\"");
 }

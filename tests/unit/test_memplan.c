@@ -17,7 +17,7 @@ static struct boot_range out[MAX_OUT];
 
 static unsigned plan(const struct boot_range *ranges, unsigned n)
 {
-    struct boot_range work[32];
+    struct boot_range work[40];
 
     memcpy(work, ranges, n * sizeof(*ranges));
     memset(out, 0xaa, sizeof(out));
@@ -117,6 +117,21 @@ static void test_nothing_below_1_mib(void **state)
     (void)state;
     assert_int_equal(plan(r, 2), 0);
     assert_int_equal(plan(r, 0), 0);
+    r[0].size = 100 * MIB;
+    assert_int_equal(plan(r, 1), 1);
+    expect(0, 2 * MIB, 36 * MIB);
+}
+
+static void test_what_alignment_leaves_may_be_enough(void **state)
+{
+    struct boot_range r[33];
+
+    (void)state;
+    for (unsigned i = 0; i < 33; i++)
+        r[i] = (struct boot_range){ (i + 1) * 8 * MIB + 4096, 4 * MIB };
+    assert_int_equal(plan(r, 33), MAX_OUT);
+    for (unsigned i = 0; i < MAX_OUT; i++)
+        assert_int_equal(out[i].size, 2 * MIB);
 }
 
 static void test_largest_where_there_are_too_many(void **state)
@@ -147,6 +162,7 @@ int main(void)
         cmocka_unit_test(test_a_range_across_4_gib_is_not_low),
         cmocka_unit_test(test_alignment),
         cmocka_unit_test(test_nothing_below_1_mib),
+        cmocka_unit_test(test_what_alignment_leaves_may_be_enough),
         cmocka_unit_test(test_largest_where_there_are_too_many),
     };
 
