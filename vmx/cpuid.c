@@ -122,7 +122,7 @@ static void leaf_d(struct cpuid_result *c, uint32_t subleaf)
         c->r[CPUID_EDX] = 0;
         c->r[CPUID_ECX] = MIN(c->r[CPUID_ECX], (uint32_t)PAGE_SIZE);
     } else if (subleaf == 1) {
-        *c = (struct cpuid_result){ { c->r[CPUID_EAX] & 7, 0, 0, 0 } }; /* XSAVEOPT, XSAVEC, XGETBV 1; no XSAVES */
+        *c = (struct cpuid_result){ { c->r[CPUID_EAX] & 7, c->r[CPUID_EBX], 0, 0 } }; /* no XSAVES */
     } else if (subleaf >= 64 || !(allowed & BIT(subleaf))) {
         *c = (struct cpuid_result){ 0 };
     }
