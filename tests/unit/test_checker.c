@@ -214,6 +214,15 @@ static const struct row rows[] = {
       VMCS_CTRL_POSTED_VECTOR, "must be 0" },
     { LONG, { { VMCS_CTRL_PIN, PIN_ONES | PIN_POSTED_INTERRUPTS }, { VMCS_CTRL_POSTED_DESCRIPTOR, 0x20 } },
       VMCS_CTRL_POSTED_DESCRIPTOR, "aligned to 64" },
+    { LONG, { { VMCS_CTRL_PROC2, PROC2_SHADOW_VMCS }, { VMCS_CTRL_VMWRITE_BITMAP, 1 } },
+      VMCS_CTRL_VMWRITE_BITMAP, "aligned" },
+    { LONG, { { VMCS_CTRL_PROC2, PROC2_APIC_REGISTERS }, { VMCS_CTRL_PROC, PROC_BASE } },
+      VMCS_CTRL_PROC2, "bits 0x100 need the TPR shadow" },
+    { LONG, { { VMCS_CTRL_PROC2, PROC2_INTERRUPT_DELIVERY }, { VMCS_CTRL_PROC, PROC_BASE } },
+      VMCS_CTRL_PROC2, "bits 0x200 need the TPR shadow" },
+    { LONG, { { VMCS_CTRL_PROC2, PROC2_EPT | PROC2_VMFUNC }, { VMCS_CTRL_VM_FUNCTION, 1 }, { VMCS_CTRL_EPTP_LIST, 1 } },
+      VMCS_CTRL_EPTP_LIST, "aligned" },
+    ONE(LONG, VMCS_CTRL_PROC2, PROC2_PML, "bits 0x20000 need EPT"),
     ONE(LONG, VMCS_CTRL_VPID, 0, "must not be 0"),
     ONE(LONG, VMCS_CTRL_EPTP, 0x14000 | 1 | 3 << 3, "memory type 1"),
     ONE(LONG, VMCS_CTRL_EPTP, 0x14000 | 6 | 4 << 3, "5 levels"),
@@ -252,6 +261,11 @@ static const struct row rows[] = {
     { LONG, { { EVENT, INJECT(INTR_HARD_EXCEPTION, 13) | INTR_ERROR_CODE }, { VMCS_CTRL_ENTRY_INTR_ERROR, 0x10000 } },
       VMCS_CTRL_ENTRY_INTR_ERROR, "must be 0" },
     { LONG, { { EVENT, INJECT(INTR_SOFT_INTERRUPT, 0x80) } }, VMCS_CTRL_ENTRY_INSN_LENGTH, "1 to 15" },
+    { LONG, { { EVENT, INJECT(INTR_SOFT_EXCEPTION, 3) }, { VMCS_CTRL_ENTRY_INSN_LENGTH, 16 } },
+      VMCS_CTRL_ENTRY_INSN_LENGTH, "1 to 15" },
+    { LONG, { { EVENT, INJECT(INTR_PRIV_SOFT_EXCEPTION, 1) } }, VMCS_CTRL_ENTRY_INSN_LENGTH, "1 to 15" },
+    { LONG, { { EVENT, INJECT(INTR_HARD_EXCEPTION, 18) }, { VMCS_GUEST_ACTIVITY, ACTIVITY_WAIT_SIPI } },
+      VMCS_GUEST_ACTIVITY, "does not go with" },
     { LONG, { { EVENT, INJECT(INTR_EXTERNAL, 32) }, { VMCS_GUEST_RFLAGS, 2 } }, VMCS_GUEST_RFLAGS, "needs IF" },
     { LONG, { { EVENT, INJECT(INTR_EXTERNAL, 32) }, { VMCS_GUEST_INTERRUPTIBILITY, 1 } },
       VMCS_GUEST_INTERRUPTIBILITY, "excludes blocking by STI" },
@@ -316,6 +330,7 @@ static const struct row rows[] = {
     ONE(LONG, VMCS_GUEST_INTERRUPTIBILITY, 0x20, "must be 0"),
     ONE(LONG, VMCS_GUEST_INTERRUPTIBILITY, 3, "exclude each other"),
     ONE(LONG, VMCS_GUEST_INTERRUPTIBILITY, 4, "SMM only"),
+    ONE(LONG, VMCS_GUEST_INTERRUPTIBILITY, 0x12, "an enclave's interruption"),
     { LONG, { { VMCS_GUEST_INTERRUPTIBILITY, 1 }, { VMCS_GUEST_RFLAGS, 2 } },
       VMCS_GUEST_INTERRUPTIBILITY, "needs RFLAGS.IF" },
     ONE(LONG, VMCS_GUEST_PENDING_DEBUG, BIT(4), "must be 0"),
@@ -354,6 +369,7 @@ static const struct row rows[] = {
     ONE(LONG, VMCS_GUEST_SS_AR, 0xc083, "S must be 1"),
     ONE(RESTRICTED, VMCS_GUEST_SS_AR, 0xc0f3, "RPL"),
     ONE(REAL, VMCS_GUEST_SS_AR, 0xf3, "real mode"),
+    { PROTECTED, { { VMCS_GUEST_CS_AR, 0xc093 }, { VMCS_GUEST_SS_AR, 0xc0f3 } }, VMCS_GUEST_SS_AR, "CS type 3" },
     ONE(LONG, VMCS_GUEST_DS_AR, 0xc092, "accessed"),
     ONE(LONG, VMCS_GUEST_ES_AR, 0x99, "readable"),
     ONE(LONG, VMCS_GUEST_FS_AR, 0x83, "S must be 1"),
@@ -365,12 +381,93 @@ static const struct row rows[] = {
     ONE(LONG, VMCS_GUEST_TR_AR, 0x0b, "P must be 1"),
     ONE(LONG, VMCS_GUEST_TR_AR, 0x1008b, "usable"),
     ONE(LONG, VMCS_GUEST_LDTR_AR, 0x83, "type must be 2"),
+    ONE(LONG, VMCS_GUEST_LDTR_AR, 0x92, "S must be 0"),
+    ONE(PROTECTED, VMCS_GUEST_TR_AR, 0x81, "or 3 outside"),
     { LONG, { { VMCS_GUEST_LDTR_AR, 0x82 }, { VMCS_GUEST_LDTR_BASE, BIT(47) } }, VMCS_GUEST_LDTR_BASE, "canonical" },
     ONE(LONG, VMCS_GUEST_GDTR_BASE, BIT(47), "canonical"),
     ONE(LONG, VMCS_GUEST_IDTR_BASE, BIT(47), "canonical"),
     ONE(LONG, VMCS_GUEST_GDTR_LIMIT, 0x10000, "must be 0"),
     ONE(LONG, VMCS_GUEST_IDTR_LIMIT, 0x10000, "must be 0"),
 };
+
+/* Unusual but valid: nothing may be named. */
+static const struct row valid[] = {
+    { LONG, { { EVENT, INJECT(INTR_EXTERNAL, 32) } }, 0, 0 },
+    { LONG, { { EVENT, INJECT(INTR_EXTERNAL, 32) }, { VMCS_GUEST_ACTIVITY, ACTIVITY_HLT } }, 0, 0 },
+    { LONG, { { EVENT, INJECT(INTR_NMI, 2) }, { VMCS_GUEST_ACTIVITY, ACTIVITY_HLT } }, 0, 0 },
+    { LONG, { { EVENT, INJECT(INTR_NMI, 2) }, { VMCS_GUEST_ACTIVITY, ACTIVITY_SHUTDOWN } }, 0, 0 },
+    { LONG, { { EVENT, INJECT(INTR_NMI, 2) }, { VMCS_GUEST_INTERRUPTIBILITY, BLOCKING_STI } }, 0, 0 },
+    { LONG, { { EVENT, INJECT(INTR_NMI, 2) }, { VMCS_GUEST_INTERRUPTIBILITY, BLOCKING_NMI },
+              { VMCS_CTRL_PIN, PIN_ONES | PIN_NMI | PIN_PREEMPTION_TIMER } }, 0, 0 },
+    { LONG, { { EVENT, INJECT(INTR_HARD_EXCEPTION, 1) }, { VMCS_GUEST_ACTIVITY, ACTIVITY_HLT } }, 0, 0 },
+    { LONG, { { EVENT, INJECT(INTR_HARD_EXCEPTION, 18) }, { VMCS_GUEST_ACTIVITY, ACTIVITY_HLT } }, 0, 0 },
+    { LONG, { { EVENT, INJECT(INTR_HARD_EXCEPTION, 18) }, { VMCS_GUEST_ACTIVITY, ACTIVITY_SHUTDOWN } }, 0, 0 },
+    { LONG, { { EVENT, INJECT(INTR_OTHER_EVENT, 0) }, { VMCS_GUEST_ACTIVITY, ACTIVITY_HLT } }, 0, 0 },
+    { LONG, { { EVENT, INJECT(INTR_HARD_EXCEPTION, 8) | INTR_ERROR_CODE } }, 0, 0 },
+    { LONG, { { EVENT, INJECT(INTR_HARD_EXCEPTION, 17) | INTR_ERROR_CODE },
+              { VMCS_CTRL_ENTRY_INTR_ERROR, 0xffff } }, 0, 0 },
+    { LONG, { { EVENT, INJECT(INTR_HARD_EXCEPTION, 16) }, { VMCS_CTRL_ENTRY_INTR_ERROR, 0x10000 } }, 0, 0 },
+    { REAL, { { EVENT, INJECT(INTR_HARD_EXCEPTION, 13) } }, 0, 0 },
+    { LONG, { { EVENT, INJECT(INTR_SOFT_INTERRUPT, 0x80) }, { VMCS_CTRL_ENTRY_INSN_LENGTH, 2 } }, 0, 0 },
+    { LONG, { { EVENT, INJECT(INTR_SOFT_EXCEPTION, 3) }, { VMCS_CTRL_ENTRY_INSN_LENGTH, 15 } }, 0, 0 },
+    { LONG, { { EVENT, INJECT(1, 255) & ~INTR_VALID }, { VMCS_CTRL_ENTRY_INSN_LENGTH, 99 } }, 0, 0 },
+    { LONG, { { VMCS_GUEST_ACTIVITY, ACTIVITY_SHUTDOWN } }, 0, 0 },
+    { LONG, { { VMCS_GUEST_INTERRUPTIBILITY, BLOCKING_MOV_SS | BLOCKING_NMI }, { VMCS_GUEST_RFLAGS, 2 } }, 0, 0 },
+    { LONG, { { VMCS_GUEST_INTERRUPTIBILITY, BLOCKING_ENCLAVE } }, 0, 0 },
+    { LONG, { { VMCS_GUEST_INTERRUPTIBILITY, BLOCKING_STI }, { VMCS_GUEST_PENDING_DEBUG, BIT(14) },
+              { VMCS_GUEST_RFLAGS, 2 | RFLAGS_TF | RFLAGS_IF } }, 0, 0 },
+    { LONG, { { VMCS_GUEST_INTERRUPTIBILITY, BLOCKING_MOV_SS }, { VMCS_GUEST_DEBUGCTL, 2 },
+              { VMCS_GUEST_RFLAGS, 2 | RFLAGS_TF } }, 0, 0 },
+    { LONG, { { VMCS_GUEST_PENDING_DEBUG, BIT(14) | BIT(12) | 0xf } }, 0, 0 },
+    { LONG, { { VMCS_GUEST_RFLAGS, 0x3d7fd7 } }, 0, 0 },
+    { LONG, { { VMCS_GUEST_LINK_POINTER, 0x50000 } }, 0, 0 },
+    { LONG, { { VMCS_GUEST_PDPTE0, ~0ull } }, 0, 0 },                     /* not used in IA-32e mode */
+    { PROTECTED, { { VMCS_GUEST_PDPTE1, ~1ull }, { VMCS_GUEST_PDPTE2, BIT(39) | 0xe19 } }, 0, 0 },
+    { LONG, { { VMCS_CTRL_PROC, PROC_BASE }, { VMCS_CTRL_MSR_BITMAP, 1 }, { VMCS_CTRL_IO_BITMAP_A, 1 } }, 0, 0 },
+    { LONG, { { VMCS_CTRL_PROC2, 0 }, { VMCS_CTRL_EPTP, 0 }, { VMCS_CTRL_VPID, 0 } }, 0, 0 },
+    { LONG, { { VMCS_CTRL_EPTP, 0x14000 | 3 << 3 } }, 0, 0 },
+    { LONG, { { VMCS_CTRL_TPR_THRESHOLD, 15 }, { VMCS_CTRL_CR3_TARGET_COUNT, 4 } }, 0, 0 },
+    { LONG, { { VMCS_CTRL_PROC2, PROC2_EPT | PROC2_X2APIC | PROC2_INTERRUPT_DELIVERY | PROC2_APIC_REGISTERS },
+              { VMCS_CTRL_TPR_THRESHOLD, 0x10 } }, 0, 0 },
+    { LONG, { { VMCS_CTRL_PROC2, PROC2_EPT | PROC2_VMFUNC }, { VMCS_CTRL_EPTP_LIST, 1 } }, 0, 0 },
+    { LONG, { { VMCS_CTRL_EXIT_MSR_STORE, 1 }, { VMCS_CTRL_ENTRY_MSR_LOAD, 1 },
+              { VMCS_CTRL_EXIT_MSR_LOAD, 1 } }, 0, 0 },
+    { LONG, { { VMCS_CTRL_EXIT_MSR_STORE_COUNT, 2 }, { VMCS_CTRL_EXIT_MSR_STORE, BIT(40) - 32 } }, 0, 0 },
+    { LONG, { { VMCS_GUEST_CS_AR, 0xc09b }, { VMCS_GUEST_RIP, 0xffffffff } }, 0, 0 },    /* compatibility mode */
+    { LONG, { { VMCS_GUEST_CS_AR, 0xa09d } }, 0, 0 },
+    { PROTECTED, { { VMCS_GUEST_CS_AR, 0xc093 }, { VMCS_GUEST_CS_SELECTOR, 0 } }, 0, 0 },
+    { LONG, { { VMCS_GUEST_SS_AR, AR_UNUSABLE }, { VMCS_GUEST_SS_BASE, BIT(32) } }, 0, 0 },
+    { LONG, { { VMCS_GUEST_SS_AR, 0xc097 } }, 0, 0 },
+    { LONG, { { VMCS_GUEST_DS_AR, 0x91 }, { VMCS_GUEST_ES_AR, 0x9b }, { VMCS_GUEST_GS_AR, 0x9f } }, 0, 0 },
+    { RESTRICTED, { { VMCS_GUEST_DS_AR, 0x9f }, { VMCS_GUEST_DS_SELECTOR, 3 } }, 0, 0 },
+    { LONG, { { VMCS_GUEST_DS_AR, 0x93 }, { VMCS_GUEST_DS_SELECTOR, 3 } }, 0, 0 },
+    { LONG, { { VMCS_GUEST_CS_SELECTOR, 3 } }, 0, 0 },
+    { LONG, { { VMCS_GUEST_CS_LIMIT, 0xfffff }, { VMCS_GUEST_CS_AR, 0x209b } }, 0, 0 },
+    { LONG, { { VMCS_GUEST_LDTR_AR, 0x82 }, { VMCS_GUEST_LDTR_SELECTOR, 8 } }, 0, 0 },
+    { LONG, { { VMCS_GUEST_LDTR_BASE, BIT(47) }, { VMCS_GUEST_LDTR_SELECTOR, 4 } }, 0, 0 },
+    { PROTECTED, { { VMCS_GUEST_TR_AR, 0x83 } }, 0, 0 },
+    { V86, { { VMCS_CTRL_PROC2, PROC2_EPT }, { VMCS_GUEST_CS_SELECTOR, 0xf003 },
+             { VMCS_GUEST_CS_BASE, 0xf0030 } }, 0, 0 },
+};
+
+static void begin_row(const struct row *row)
+{
+    begin_with(row->begin);
+    for (size_t i = 0; i < ARRAY_SIZE(row->set) && (!i || row->set[i].field); i++)
+        set(row->set[i].field, row->set[i].value);
+}
+
+static void test_unusual(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(valid); i++) {
+        char msg[2048];
+
+        begin_row(&valid[i]);
+        if (vmx_check_entry(msg, sizeof(msg), read_capability))
+            fail_msg("row %zu: %s", i, msg);
+    }
+}
 
 /* "FIELD = 0xvalue: ... words" within one part of the message. */
 static bool names(const char *msg, enum vmcs_field f, const char *words)
@@ -396,9 +493,7 @@ static void test_broken(void **state)
         const struct row *row = &rows[i];
         char msg[2048];
 
-        begin_with(row->begin);
-        for (size_t j = 0; j < ARRAY_SIZE(row->set) && (!j || row->set[j].field); j++)
-            set(row->set[j].field, row->set[j].value);
+        begin_row(row);
         if (!vmx_check_entry(msg, sizeof(msg), read_capability) || !names(msg, row->named, row->expected))
             fail_msg("row %zu: not named: %s, %s: \"%s\"", i, vmcs_field_name(row->named), row->expected, msg);
     }
@@ -482,6 +577,9 @@ static void test_true_controls(void **state)
     begin_with(LONG);
     caps.basic = BIT(55);
     set(VMCS_CTRL_PIN, PIN_PREEMPTION_TIMER);  /* without the bits that are ones by default */
+    set(VMCS_CTRL_ENTRY, ENTRY_GUEST_64 | ENTRY_LOAD_EFER);
+    set(VMCS_GUEST_DR7, ~0ull);                /* not loaded then */
+    set(VMCS_GUEST_DEBUGCTL, BIT(3));
     assert_int_equal(vmx_check_entry(msg, sizeof(msg), read_true_capability), 0);
 }
 
@@ -547,6 +645,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_valid),
+        cmocka_unit_test(test_unusual),
         cmocka_unit_test(test_broken),
         cmocka_unit_test(test_message_size),
         cmocka_unit_test(test_old_processor),

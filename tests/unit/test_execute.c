@@ -83,6 +83,7 @@ struct world {
     uint8_t memory[MEMORY];
     uint64_t dev;
     unsigned reads, writes;
+    unsigned segments;         /* those that mem_read was asked for, one digit each */
     int error;                 /* what mem_read and mem_write give */
 };
 
@@ -118,7 +119,7 @@ static int mem_read(void *ctx, unsigned seg, uint64_t offset, unsigned size, uin
 {
     struct world *w = ctx;
 
-    assert_true(seg == SEG_DS || seg == SEG_ES);
+    w->segments = w->segments * 10 + seg;
     *value = 0xa5a5a5a5a5a5a5a5;
     memcpy(value, at(w, offset, size), size);
     return w->error;
@@ -447,6 +448,33 @@ static void test_strings_16(void **state)
     assert_int_equal(m.regs.rdi, 0x12340002);
 }
 
+/* DS or the override for the source, ES always for the destination. */
+static void test_segments(void **state)
+{
+    static const struct {
+        uint8_t code[2], n;
+        unsigned segments;
+    } rows[] = {
+        { { 0xa4 }, 1, 3 }, { { 0x26, 0xa4 }, 2, 0 }, { { 0x65, 0xa4 }, 2, 5 }, { { 0xa6 }, 1, 30 },
+        { { 0x2e, 0xa6 }, 2, 10 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        uint64_t memory = (uintptr_t)real_memory;
+        struct machine m = { .regs = { .rsi = memory, .rdi = memory } };
+        struct world w = { .dev = memory };
+        struct insn_env env = env_of(&w, rows[i].code[rows[i].n - 1] == 0xa4);
+        struct insn insn;
+        bool again;
+
+        assert_int_equal(insn_decode(rows[i].code, rows[i].n, CODE_32, &insn), 0);
+        insn.addr_size = 8;
+        assert_int_equal(insn_execute(&insn, &m.regs, &m.rflags, &env, &again), 0);
+        assert_int_equal(w.segments, rows[i].segments);
+    }
+}
+
 /* What fails leaves no trace; a read cannot have caused an exit for a write. */
 static void test_errors(void **state)
 {
@@ -486,6 +514,7 @@ int main(void)
         cmocka_unit_test(test_movbe),
         cmocka_unit_test(test_strings),
         cmocka_unit_test(test_strings_16),
+        cmocka_unit_test(test_segments),
         cmocka_unit_test(test_errors),
     };
 
