@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Copyright (C) 2026 The Mirrorball authors
 
-# The test guests: multiboot kernels $(BUILD)/guests/NAME.elf, of tests/guests/NAME.c and
-# NAME_*.c. The runtime's entry is
+# The test guests: multiboot kernels $(BUILD)/guests/NAME.elf, of tests/guests/NAME.c,
+# NAME_*.c and NAME_*.asm. The runtime's entry is
 # 32-bit, the rest 64-bit code; loaders want a 32-bit ELF, so the finished file is only relabelled.
 BUILD ?= build
-GUEST_NAMES := sensitive privileged
+GUEST_NAMES := sensitive privileged interrupts crash
 GUESTS := $(GUEST_NAMES:%=$(BUILD)/guests/%.elf)
 
 GUEST_CC ?= gcc
@@ -16,7 +16,8 @@ GUEST_RT_SOURCES := $(wildcard tests/guests/rt/*.c) lib/format.c lib/string.c
 GUEST_RT := $(GUEST_RT_SOURCES:%.c=$(BUILD)/guests/obj/%.o) \
 	$(patsubst %.asm,$(BUILD)/guests/obj/%.asm.o,$(wildcard tests/guests/rt/*.asm))
 # $(call guest_objects,NAME)
-guest_objects = $(patsubst %.c,$(BUILD)/guests/obj/%.o,tests/guests/$(1).c $(wildcard tests/guests/$(1)_*.c))
+guest_objects = $(patsubst %.c,$(BUILD)/guests/obj/%.o,tests/guests/$(1).c $(wildcard tests/guests/$(1)_*.c)) \
+	$(patsubst %.asm,$(BUILD)/guests/obj/%.asm.o,$(wildcard tests/guests/$(1)_*.asm))
 GUEST_OBJECTS := $(GUEST_RT) $(foreach name,$(GUEST_NAMES),$(call guest_objects,$(name)))
 
 .PHONY: guests

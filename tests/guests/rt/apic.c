@@ -43,7 +43,7 @@ void apic_set_mode(enum apic_mode to)
 {
     uint64_t base = rdmsr(MSR_APIC_BASE) & ~(uint64_t)(APIC_BASE_ENABLE | APIC_BASE_X2APIC);
 
-    if (to != APIC_X2APIC || mode != APIC_XAPIC)
+    if (to == APIC_OFF || (to == APIC_XAPIC && mode == APIC_X2APIC))
         wrmsr(MSR_APIC_BASE, base);
     if (to != APIC_OFF)
         wrmsr(MSR_APIC_BASE, base | APIC_BASE_ENABLE);
