@@ -77,9 +77,7 @@ static void put_plain(char c)
         column -= column > 0;
         break;
     case '\t':
-        do {
-            put_printable(' ');
-        } while (column % TAB && column < columns);
+        column = MIN((column / TAB + 1) * TAB, columns - 1);
         break;
     case '\033':
         escape = ESCAPE_BEGUN;

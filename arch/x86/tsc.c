@@ -28,20 +28,19 @@ static uint64_t khz;
 /* TSC ticks that one run of the counter takes, 0 if it does not end. */
 static uint64_t time_one_run(uint8_t port61)
 {
-    uint64_t begin, now;
+    uint64_t begin;
 
     outb(PORT_61, (uint8_t)(port61 & ~(P61_GATE | P61_SPEAKER)));
     outb(PIT_COMMAND, PIT_MODE0_2);
     outb(PIT_CHANNEL2, RUN_COUNT & 0xff);
     outb(PIT_CHANNEL2, RUN_COUNT >> 8);
+    begin = rdtsc(); /* before the start: what comes between makes a run longer, never shorter */
     outb(PORT_61, (uint8_t)((port61 & ~P61_SPEAKER) | P61_GATE));
-    begin = now = rdtsc();
     while (!(inb(PORT_61) & P61_OUTPUT)) {
-        now = rdtsc();
-        if (now - begin > GIVE_UP_TICKS)
+        if (rdtsc() - begin > GIVE_UP_TICKS)
             return 0;
     }
-    return now - begin;
+    return rdtsc() - begin;
 }
 
 /* The median of three runs: one that an SMI or a busy host drew out does not count. */
