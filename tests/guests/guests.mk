@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Copyright (C) 2026 The Mirrorball authors
 
-# The test guests: multiboot kernels $(BUILD)/guests/NAME.elf, of tests/guests/NAME.c,
-# NAME_*.c and NAME_*.asm. The runtime's entry is
-# 32-bit, the rest 64-bit code; loaders want a 32-bit ELF, so the finished file is only relabelled.
+# The test guests: multiboot kernels $(BUILD)/guests/NAME.elf, each of tests/guests/NAME.c, NAME_*.c and NAME_*.asm.
+# Their entry is 32-bit code, the rest 64-bit; loaders want a 32-bit ELF, so the finished file is relabelled.
 BUILD ?= build
 GUEST_NAMES := sensitive privileged interrupts crash
 GUESTS := $(GUEST_NAMES:%=$(BUILD)/guests/%.elf)
@@ -25,18 +24,21 @@ guests: $(GUESTS)
 
 $(BUILD)/guests/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(GUEST_CC) $(GUEST_CFLAGS) -c -o $@ $<
+	@echo "  CC    $<"
+	@$(GUEST_CC) $(GUEST_CFLAGS) -c -o $@ $<
 
 $(BUILD)/guests/obj/%.asm.o: %.asm
 	@mkdir -p $(@D)
-	nasm -f elf64 -g -F dwarf -MD $(@:.o=.d) -o $@ $<
+	@echo "  NASM  $<"
+	@nasm -f elf64 -g -F dwarf -MD $(@:.o=.d) -o $@ $<
 
 # Keeps the 64-bit file beside it, for debuggers.
 $(foreach name,$(GUEST_NAMES),$(eval $(BUILD)/guests/$(name).elf: $(call guest_objects,$(name))))
 $(GUESTS): $(GUEST_RT) tests/guests/rt/guest.ld
-	ld -m elf_x86_64 -nostdlib -static -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments \
+	@echo "  GUEST $@"
+	@ld -m elf_x86_64 -nostdlib -static -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments \
 		-T tests/guests/rt/guest.ld -o $(@:.elf=.elf64) $(filter %.o,$^)
-	objcopy -O elf32-i386 $(@:.elf=.elf64) $@
+	@objcopy -O elf32-i386 $(@:.elf=.elf64) $@
 
 .SECONDARY: $(GUEST_OBJECTS)
 -include $(GUEST_OBJECTS:.o=.d)

@@ -103,6 +103,7 @@ static void is_ram_does_not_overflow(void **state)
 {
     (void)state;
     assert_false(e820_is_ram(5 * GIB, MIB, UINT64_MAX));
+    assert_false(e820_is_ram(5 * GIB, MIB + 8192, UINT64_MAX - 4095));
     assert_false(e820_is_ram(5 * GIB, UINT64_MAX, 2));
     assert_false(e820_is_ram(5 * GIB, UINT64_MAX - 4095, 8192));
     assert_false(e820_is_ram(5 * GIB, 4 * GIB, UINT64_MAX - 4 * GIB + 2));
