@@ -111,15 +111,14 @@ static void push(struct uart *u, uint8_t byte)
     u->fifo[(u->head + u->count++) % UART_FIFO] = byte;
 }
 
+/* An empty receiver gives the last byte again. */
 static uint8_t pop(struct uart *u)
 {
-    uint8_t byte = u->fifo[u->head];
-
     if (u->count) {
         u->head = (u->head + 1) % UART_FIFO;
         u->count--;
     }
-    return byte;
+    return u->fifo[(u->head + UART_FIFO - 1) % UART_FIFO];
 }
 
 bool uart_room(const struct uart *u)

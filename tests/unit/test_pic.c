@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "vdev/pic.h"
+#include "vdev_fake.h"
+
+static struct pic pic;
+static bool intr;
+static unsigned changes;
+
+static void on_intr(void *ctx, bool level)
+{
+    (void)ctx;
+    assert_true(level != intr);
+    intr = level;
+    changes++;
+}
+
+static void out(unsigned port, unsigned value)
+{
+    pic_write(&pic, port, 1, value);
+}
+
+static unsigned in(unsigned port)
+{
+    return (unsigned)pic_read(&pic, port, 1);
+}
+
+/* As kernels do it: vectors 0x20 and 0x28, cascade at input 2. */
+static void initialize(unsigned icw4)
+{
+    out(0x20, 0x11);
+    out(0x21, 0x20);
+    out(0x21, 0x04);
+    out(0x21, icw4);
+    out(0xa0, 0x11);
+    out(0xa1, 0x28);
+    out(0xa1, 0x02);
+    out(0xa1, icw4);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    intr = false;
+    pic_init(&pic, on_intr, NULL);
+    initialize(0x01);
+    return 0;
+}
+
+static void pulse(unsigned irq)
+{
+    pic_set_irq(&pic, irq, false);
+    pic_set_irq(&pic, irq, true);
+}
+
+static void test_power_on_is_quiet(void **state)
+{
+    (void)state;
+    pic_init(&pic, on_intr, NULL);
+    for (unsigned i = 0; i < 16; i++)
+        pulse(i);
+    assert_false(intr);
+    assert_int_equal(in(0x21), 0xff);
+    assert_int_equal(in(0xa1), 0xff);
+}
+
+static void test_priorities(void **state)
+{
+    (void)state;
+    pulse(4);
+    assert_true(intr);
+    pulse(1);
+    pulse(12);
+    assert_int_equal(in(0x20), 0x16);           /* IRR, with the cascade */
+    assert_int_equal(pic_acknowledge(&pic), 0x21);
+    assert_false(intr);                         /* 4 and the slave are lower than what is in service */
+    out(0x20, 0x0b);
+    assert_int_equal(in(0x20), 0x02);           /* ISR */
+    out(0x20, 0x20);
+    assert_true(intr);
+    assert_int_equal(pic_acknowledge(&pic), 0x2c);
+    assert_int_equal(in(0x20), 0x04);
+    assert_false(intr);
+    out(0xa0, 0x20);
+    assert_false(intr);
+    out(0x20, 0x62);                            /* specific EOI of the cascade */
+    assert_true(intr);
+    assert_int_equal(pic_acknowledge(&pic), 0x24);
+    out(0x20, 0x20);
+    assert_false(intr);
+    assert_int_equal(in(0x20), 0);
+}
+
+static void test_higher_interrupts_lower(void **state)
+{
+    (void)state;
+    pulse(5);
+    assert_int_equal(pic_acknowledge(&pic), 0x25);
+    pulse(0);
+    assert_true(intr);
+    assert_int_equal(pic_acknowledge(&pic), 0x20);
+    out(0x20, 0x20);                            /* non-specific: the highest in service */
+    out(0x20, 0x0b);
+    assert_int_equal(in(0x20), 0x20);
+}
+
+static void test_masks(void **state)
+{
+    (void)state;
+    out(0x21, 0x10);
+    assert_int_equal(in(0x21), 0x10);
+    pulse(4);
+    assert_false(intr);
+    out(0x21, 0x00);
+    assert_true(intr);                          /* the request waited */
+    out(0x21, 0x10);
+    assert_false(intr);
+    out(0x21, 0x04);
+    pulse(4);
+    pic_acknowledge(&pic);
+    out(0x20, 0x20);
+    pulse(14);
+    assert_false(intr);                         /* the cascade is masked */
+    out(0x21, 0x00);
+    assert_int_equal(pic_acknowledge(&pic), 0x2e);
+}
+
+static void test_edges(void **state)
+{
+    (void)state;
+    pic_set_irq(&pic, 3, true);
+    assert_int_equal(pic_acknowledge(&pic), 0x23);
+    out(0x20, 0x20);
+    pic_set_irq(&pic, 3, true);                 /* still high: no new request */
+    assert_false(intr);
+    pulse(3);
+    assert_true(intr);
+    pic_set_irq(&pic, 3, false);                /* fell before it was acknowledged */
+    assert_false(intr);
+}
+
+static void test_spurious(void **state)
+{
+    (void)state;
+    assert_int_equal(pic_acknowledge(&pic), 0x27);
+    out(0x20, 0x0b);
+    assert_int_equal(in(0x20), 0);              /* no bit in service */
+    /* The slave's request goes between the two INTA cycles' chips: simulate by masking all of it at the slave. */
+    pulse(10);
+    pic.chip[1].imr = 0xff;
+    assert_int_equal(pic_acknowledge(&pic), 0x2f);
+    assert_int_equal(in(0x20), 0x04);           /* the master does have the cascade in service */
+}
+
+static void test_level(void **state)
+{
+    (void)state;
+    pic_elcr_write(&pic, 0x4d1, 1, 0x0a);       /* 9 and 11 */
+    assert_int_equal(pic_elcr_read(&pic, 0x4d1, 1), 0x0a);
+    pic_set_irq(&pic, 11, true);
+    assert_int_equal(pic_acknowledge(&pic), 0x2b);
+    out(0xa0, 0x20);
+    out(0x20, 0x20);
+    assert_true(intr);                          /* still asserted */
+    assert_int_equal(pic_acknowledge(&pic), 0x2b);
+    pic_set_irq(&pic, 11, false);
+    out(0xa0, 0x20);
+    out(0x20, 0x20);
+    assert_false(intr);
+}
+
+static void test_elcr_reserved(void **state)
+{
+    (void)state;
+    assert_int_equal(pic_elcr_read(&pic, 0x4d1, 1), 0x02);      /* the ACPI interrupt at power-on */
+    pic_elcr_write(&pic, 0x4d0, 1, 0xff);
+    pic_elcr_write(&pic, 0x4d1, 1, 0xff);
+    assert_int_equal(pic_elcr_read(&pic, 0x4d0, 1), 0xf8);
+    assert_int_equal(pic_elcr_read(&pic, 0x4d1, 1), 0xde);
+    initialize(1);
+    assert_int_equal(pic_elcr_read(&pic, 0x4d0, 1), 0xf8);      /* ICW1 leaves it */
+}
+
+static void test_auto_eoi(void **state)
+{
+    (void)state;
+    initialize(0x03);
+    pulse(6);
+    assert_int_equal(pic_acknowledge(&pic), 0x26);
+    out(0x20, 0x0b);
+    assert_int_equal(in(0x20), 0);
+    pulse(7);
+    assert_true(intr);
+    assert_int_equal(pic_acknowledge(&pic), 0x27);
+    out(0x20, 0x80);                            /* rotate in automatic EOI mode */
+    pulse(0);
+    pic_acknowledge(&pic);
+    pulse(0);
+    pulse(1);
+    assert_int_equal(pic_acknowledge(&pic), 0x21);
+}
+
+static void test_rotation(void **state)
+{
+    (void)state;
+    out(0x20, 0xc3);                            /* 3 is lowest: 4 is highest */
+    pulse(3);
+    pulse(0);
+    pulse(5);
+    assert_int_equal(pic_acknowledge(&pic), 0x25);
+    out(0x20, 0xa0);                            /* rotate on non-specific EOI: 5 is lowest */
+    pulse(5);
+    assert_int_equal(pic_acknowledge(&pic), 0x20);
+    out(0x20, 0xe0 | 0);                        /* rotate on specific EOI: 0 is lowest */
+    assert_int_equal(pic_acknowledge(&pic), 0x23);
+    out(0x20, 0x63);
+    assert_int_equal(pic_acknowledge(&pic), 0x25);
+}
+
+static void test_special_mask(void **state)
+{
+    (void)state;
+    pulse(1);
+    assert_int_equal(pic_acknowledge(&pic), 0x21);
+    pulse(4);
+    assert_false(intr);
+    out(0x21, 0x02);
+    assert_false(intr);
+    out(0x20, 0x68);                            /* special mask mode: masking 1 lets 4 through */
+    assert_true(intr);
+    assert_int_equal(pic_acknowledge(&pic), 0x24);
+    out(0x20, 0x20);                            /* non-specific EOI passes over the masked one */
+    out(0x20, 0x0b);
+    assert_int_equal(in(0x20), 0x02);
+    out(0x20, 0x48);
+    pulse(4);
+    assert_false(intr);
+}
+
+static void test_poll(void **state)
+{
+    (void)state;
+    out(0x20, 0x0c);
+    assert_int_equal(in(0x20) & 0x80, 0);
+    pulse(5);
+    out(0x20, 0x0c);
+    assert_int_equal(in(0x20), 0x85);
+    assert_false(intr);
+    out(0x20, 0x0b);
+    assert_int_equal(in(0x20), 0x20);           /* it is in service */
+}
+
+static void test_special_fully_nested(void **state)
+{
+    (void)state;
+    initialize(0x11);
+    pulse(14);
+    assert_int_equal(pic_acknowledge(&pic), 0x2e);
+    pulse(8);                                   /* higher within the slave: comes through the busy cascade */
+    assert_true(intr);
+    assert_int_equal(pic_acknowledge(&pic), 0x28);
+    initialize(0x01);
+    pulse(14);
+    pic_acknowledge(&pic);
+    pulse(8);
+    assert_false(intr);
+}
+
+static void test_initialization(void **state)
+{
+    (void)state;
+    pulse(3);
+    pic_set_irq(&pic, 4, true);
+    out(0x21, 0x55);
+    out(0x20, 0x11);
+    assert_false(intr);
+    assert_int_equal(in(0x21), 0);              /* ICW1 clears the mask */
+    out(0x21, 0x47);
+    pulse(3);
+    assert_false(intr);                         /* nothing before it is done */
+    out(0x21, 0x04);
+    out(0x21, 0x01);
+    assert_int_equal(in(0x20), 0x08);           /* 4 needs a new edge */
+    assert_int_equal(pic_acknowledge(&pic), 0x43);      /* low bits of the base do not count */
+    /* Single, no ICW4: two words. */
+    out(0x20, 0x12);
+    out(0x21, 0x50);
+    out(0x21, 0x0f);
+    assert_int_equal(in(0x21), 0x0f);
+}
+
+static void test_random(void **state)
+{
+    static const uint16_t port[] = { 0x20, 0x21, 0xa0, 0xa1 };
+
+    (void)state;
+    for (unsigned i = 0; i < 500000; i++) {
+        switch (fake_below(6)) {
+        case 0:
+            out(port[fake_below(4)], (uint8_t)fake_random());
+            break;
+        case 1:
+            in(port[fake_below(4)]);
+            break;
+        case 2:
+            pic_elcr_write(&pic, 0x4d0 + fake_below(2), 1, (uint8_t)fake_random());
+            break;
+        case 3:
+            pic_acknowledge(&pic);
+            break;
+        default:
+            pic_set_irq(&pic, fake_below(40), fake_random() & 1 << 20);
+            break;
+        }
+        assert_true(pic.output == intr);
+        assert_true(pic.chip[0].lowest < 8 && pic.chip[1].lowest < 8);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_power_on_is_quiet, setup),
+        cmocka_unit_test_setup(test_priorities, setup),
+        cmocka_unit_test_setup(test_higher_interrupts_lower, setup),
+        cmocka_unit_test_setup(test_masks, setup),
+        cmocka_unit_test_setup(test_edges, setup),
+        cmocka_unit_test_setup(test_spurious, setup),
+        cmocka_unit_test_setup(test_level, setup),
+        cmocka_unit_test_setup(test_elcr_reserved, setup),
+        cmocka_unit_test_setup(test_auto_eoi, setup),
+        cmocka_unit_test_setup(test_rotation, setup),
+        cmocka_unit_test_setup(test_special_mask, setup),
+        cmocka_unit_test_setup(test_poll, setup),
+        cmocka_unit_test_setup(test_special_fully_nested, setup),
+        cmocka_unit_test_setup(test_initialization, setup),
+        cmocka_unit_test_setup(test_random, setup),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
