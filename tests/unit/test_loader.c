@@ -190,6 +190,19 @@ static void linux_ramdisks_are_joined(void **state)
     assert_true(guest32(entry.rsi + 0x218) == 3 * GIB - PAGE_SIZE);
 }
 
+/* A ramdisk that finds no room above 1 MiB goes below the BIOS data area's end, not into the holes. */
+static void linux_ramdisk_avoids_the_holes(void **state)
+{
+    (void)state;
+    make_linux();
+    put64(0x258, MIB);
+    put32(0x230, MIB);
+    put32(0x260, 63 * MIB);
+    add_ramdisk("\\a", "first", 5);
+    assert_int_equal(load(), 0);
+    assert_int_equal(guest32(entry.rsi + 0x218), 0x9f000);
+}
+
 static void linux_setup_sectors_of_zero_are_four(void **state)
 {
     (void)state;
@@ -864,6 +877,7 @@ int main(void)
         cmocka_unit_test(linux_gets_boot_params),
         cmocka_unit_test(linux_starts_with_an_identity_map),
         cmocka_unit_test(linux_ramdisks_are_joined),
+        cmocka_unit_test(linux_ramdisk_avoids_the_holes),
         cmocka_unit_test(linux_setup_sectors_of_zero_are_four),
         cmocka_unit_test(linux_with_a_signature_behind),
         cmocka_unit_test(linux_refusals),
