@@ -27,6 +27,7 @@ static struct {
     bool com1, gop, prefix;
     int open_line;             /* whose unfinished line stands on the screen */
     struct line lines[CONFIG_MAX_VMS];
+    struct line monitor;       /* its prompt and what is typed so far */
     _Atomic int focus;
 } console = { .open_line = NOBODY, .focus = CONSOLE_MONITOR };
 
@@ -81,13 +82,22 @@ static void end_line(int vm, struct line *l)
     l->length = l->shown = 0;
 }
 
-/* After another's line: what the focused guest had on its line, its prompt for instance, stands there again. */
+/*
+ * After another's line: what the one with the input had on its line, its prompt for instance, stands there again. The
+ * monitor's bare prompt does not: it would come behind every line of every guest.
+ */
 static void restore_focused(void)
 {
     int focus = console.focus;
 
-    if (focus >= 0 && console.open_line == NOBODY)
+    if (console.open_line != NOBODY)
+        return;
+    if (focus >= 0) {
         show(focus, &console.lines[focus]);
+    } else if (console.monitor.length > strlen(MONITOR_PROMPT)) {
+        out(console.monitor.text, console.monitor.length);
+        console.open_line = CONSOLE_MONITOR;
+    }
 }
 
 void console_guest_out(unsigned vm, uint8_t byte)
@@ -106,18 +116,41 @@ void console_guest_out(unsigned vm, uint8_t byte)
     spin_unlock(&console.lock);
 }
 
-void console_write(const char *text, size_t n)
+/* Lock held. */
+static void write_lines(const char *text, size_t n)
 {
-    spin_lock(&console.lock);
-    break_line(CONSOLE_MONITOR);
     for (size_t i = 0; i < n; i++) {
+        break_line(CONSOLE_MONITOR);
         if (text[i] == '\n') {
             out_str("\r\n");
             console.open_line = NOBODY;
         } else {
-            console.open_line = CONSOLE_MONITOR;
             out(&text[i], 1);
         }
+    }
+}
+
+void console_log(const char *text, size_t n)
+{
+    spin_lock(&console.lock);
+    if (console.open_line == CONSOLE_MONITOR)
+        write_lines("\n", 1);
+    write_lines(text, n);
+    restore_focused();
+    spin_unlock(&console.lock);
+}
+
+void console_monitor(const char *text, size_t n)
+{
+    struct line *l = &console.monitor;
+
+    spin_lock(&console.lock);
+    write_lines(text, n);
+    for (size_t i = 0; i < n; i++) {
+        if (text[i] == '\n')
+            l->length = 0;
+        else if (l->length < LINE_MAX)
+            l->text[l->length++] = text[i];
     }
     restore_focused();
     spin_unlock(&console.lock);
@@ -140,7 +173,7 @@ void console_set_focus(int owner)
     input.count = 0;
     format(text, sizeof(text), "mirrorball: console: input goes to %s (Ctrl-a three times moves it)\n",
            owner == CONSOLE_MONITOR ? "the monitor" : vm_at((unsigned)owner)->config->name);
-    console_write(text, strlen(text));
+    console_log(text, strlen(text));
     if (owner == CONSOLE_MONITOR)
         monitor_prompt();
 }

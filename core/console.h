@@ -15,8 +15,10 @@ void console_init(bool com1, bool gop, bool prefix);
 
 /* A byte from a guest's serial port. Any processor. */
 void console_guest_out(unsigned vm, uint8_t byte);
-/* Text of the hypervisor: the log and the monitor. Any processor. */
-void console_write(const char *text, size_t n);
+/* Whole lines of the log. Any processor. */
+void console_log(const char *text, size_t n);
+/* What the monitor prints; the part behind the last newline stays on the screen while others print. */
+void console_monitor(const char *text, size_t n);
 
 /* Boot processor, every few milliseconds: input. */
 void console_poll(void);

@@ -111,7 +111,7 @@ static void start_console(const struct boot_info *boot)
 
     log_set_level((enum log_level)c->log_level);
     console_init(com1, gop, c->vms > 1);
-    log_add_sink(console_write);
+    log_add_sink(console_log);
 }
 
 static _Atomic unsigned online, failed, leaving;
@@ -120,6 +120,13 @@ static void wait_for_all(const _Atomic unsigned *count)
 {
     while (atomic_load(count) < cpu_count())
         cpu_pause();
+}
+
+static void start_vms(void)
+{
+    console_set_focus(CONSOLE_MONITOR);
+    for (unsigned i = 0; i < vm_count(); i++)
+        vm_start(vm_at(i));
 }
 
 /* A processor's stay in our world. */
@@ -134,8 +141,8 @@ static void processor_main(struct percpu *cpu)
     atomic_fetch_add(&online, 1);
     wait_for_all(&online); /* kicks must find everybody in this world */
     if (!atomic_load(&failed)) {
-        for (unsigned i = 0; cpu->index == 0 && i < vm_count(); i++)
-            vm_start(vm_at(i));
+        if (cpu->index == 0)
+            start_vms();
         sched_loop();
     }
     apic_timer_arm(UINT64_MAX);

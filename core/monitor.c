@@ -22,7 +22,7 @@ static void print(const char *fmt, ...)
     va_start(ap, fmt);
     format_v(text, sizeof(text), fmt, ap);
     va_end(ap);
-    console_write(text, strlen(text));
+    console_monitor(text, strlen(text));
 }
 
 struct command {
@@ -130,7 +130,7 @@ static void print_log(void)
     size_t pos = 0, n;
 
     while ((n = log_read(&pos, text, sizeof(text))))
-        console_write(text, n);
+        console_monitor(text, n);
 }
 
 static void cmd_log(int argc, char **argv)
@@ -218,7 +218,7 @@ static unsigned length;
 void monitor_prompt(void)
 {
     length = 0;
-    print("mirrorball> ");
+    print(MONITOR_PROMPT);
 }
 
 void monitor_input(char c)

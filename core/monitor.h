@@ -3,5 +3,7 @@
 #pragma once
 
 /* The monitor: the hypervisor's own command line. Boot processor only. */
+#define MONITOR_PROMPT "mirrorball> "
+
 void monitor_prompt(void);
 void monitor_input(char c);

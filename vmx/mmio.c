@@ -29,28 +29,47 @@ static void dev_write(void *ctx, unsigned size, uint64_t value)
     a->v->ops->mmio_write(a->v, a->at, size, value);
 }
 
-/* The other operand of a string move, in RAM. */
+static enum code_size code_size(void)
+{
+    uint64_t ar = vmread(VMCS_GUEST_CS_AR);
+
+    if ((ar & AR_L) && (vmread(VMCS_GUEST_EFER) & EFER_LMA))
+        return CODE_64;
+    return ar & AR_DB ? CODE_32 : CODE_16;
+}
+
+/* One byte at a linear address, in RAM or at a device. */
+static int byte_access(struct access *a, uint64_t linear, uint8_t *byte, bool write)
+{
+    struct vcpu *v = a->v;
+    uint32_t error;
+    struct gpa at;
+
+    if (vcpu_translate(v, linear, write ? GWALK_WRITE : GWALK_READ, &at, &error)) {
+        vcpu_page_fault(v, linear, error);
+        a->faulted = true;
+        return -EFAULT;
+    }
+    if (!pmap_is_ram(v->pmap, at, 1)) {
+        if (write)
+            v->ops->mmio_write(v, at, 1, *byte);
+        else
+            *byte = (uint8_t)v->ops->mmio_read(v, at, 1);
+        return 0;
+    }
+    return write ? pmap_write(v->pmap, at, byte, 1) : pmap_read(v->pmap, at, byte, 1);
+}
+
+/* The other operand of a string instruction. Outside 64-bit code a linear address has 32 bits. */
 static int other(struct access *a, unsigned seg, uint64_t offset, unsigned size, uint64_t *value, bool write)
 {
-    bool flat = (vmread(VMCS_GUEST_CS_AR) & AR_L) && seg < SEG_FS;
-    uint64_t linear = offset + (flat ? 0 : vmread(VMCS_GUEST_BASE(seg)));
+    bool wide = code_size() == CODE_64;
+    uint64_t linear = offset + (wide && seg < SEG_FS ? 0 : vmread(VMCS_GUEST_BASE(seg)));
+    int err = 0;
 
-    for (unsigned i = 0; i < size; i++) {
-        uint8_t *byte = (uint8_t *)value + i;
-        uint32_t error;
-        struct gpa at;
-
-        if (vcpu_translate(a->v, linear + i, write ? GWALK_WRITE : GWALK_READ, &at, &error)) {
-            vcpu_page_fault(a->v, linear + i, error);
-            a->faulted = true;
-            return -EFAULT;
-        }
-        if (write)
-            (void)pmap_write(a->v->pmap, at, byte, 1);
-        else if (pmap_read(a->v->pmap, at, byte, 1))
-            *byte = 0xff;
-    }
-    return 0;
+    for (unsigned i = 0; i < size && !err; i++)
+        err = byte_access(a, wide ? linear + i : (uint32_t)(linear + i), (uint8_t *)value + i, write);
+    return err;
 }
 
 static int mem_read(void *ctx, unsigned seg, uint64_t offset, unsigned size, uint64_t *value)
@@ -64,19 +83,11 @@ static int mem_write(void *ctx, unsigned seg, uint64_t offset, unsigned size, ui
     return other(ctx, seg, offset, size, &value, true);
 }
 
-static enum code_size code_size(void)
-{
-    uint64_t ar = vmread(VMCS_GUEST_CS_AR);
-
-    if ((ar & AR_L) && (vmread(VMCS_GUEST_EFER) & EFER_LMA))
-        return CODE_64;
-    return ar & AR_DB ? CODE_32 : CODE_16;
-}
-
 /* The bytes at RIP: up to INSN_MAX, fewer when the next page cannot be read. */
 static size_t fetch(struct vcpu *v, uint8_t bytes[INSN_MAX])
 {
-    uint64_t rip = vmread(VMCS_GUEST_RIP) + (code_size() == CODE_64 ? 0 : vmread(VMCS_GUEST_CS_BASE));
+    bool wide = code_size() == CODE_64;
+    uint64_t rip = vmread(VMCS_GUEST_RIP) + (wide ? 0 : vmread(VMCS_GUEST_CS_BASE));
     size_t n = 0;
 
     while (n < INSN_MAX) {
@@ -84,7 +95,7 @@ static size_t fetch(struct vcpu *v, uint8_t bytes[INSN_MAX])
         uint32_t error;
         struct gpa at;
 
-        if (vcpu_translate(v, rip + n, GWALK_FETCH, &at, &error) || pmap_read(v->pmap, at, bytes + n, step))
+        if (vcpu_translate(v, wide ? rip + n : (uint32_t)(rip + n), GWALK_FETCH, &at, &error) || pmap_read(v->pmap, at, bytes + n, step))
             break;
         n += step;
     }
