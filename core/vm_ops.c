@@ -41,12 +41,12 @@ static int msr_write(struct vcpu *v, uint32_t msr, uint64_t value)
     return board_msr_write(vm_of(v)->board, v->index, msr, value);
 }
 
-static uint8_t tpr(struct vcpu *v)
+static uint8_t cr8(struct vcpu *v)
 {
     return board_tpr(vm_of(v)->board, v->index);
 }
 
-static void set_tpr(struct vcpu *v, uint8_t value)
+static void set_cr8(struct vcpu *v, uint8_t value)
 {
     board_set_tpr(vm_of(v)->board, v->index, value);
 }
@@ -87,7 +87,7 @@ static uint64_t wallclock_at_start(struct vcpu *v)
 
 const struct vcpu_ops vm_vcpu_ops = {
     .pio_read = pio_read, .pio_write = pio_write, .mmio_read = mmio_read, .mmio_write = mmio_write,
-    .msr_read = msr_read, .msr_write = msr_write, .tpr = tpr, .set_tpr = set_tpr, .pending = pending,
+    .msr_read = msr_read, .msr_write = msr_write, .cr8 = cr8, .set_cr8 = set_cr8, .pending = pending,
     .take_interrupt = take_interrupt, .hypercall = hypercall_handle, .halt = sched_halt, .interrupt = sched_interrupt,
     .stop = stop, .wallclock = wallclock_at_start, .resume = sched_resume,
 };

@@ -61,9 +61,9 @@ void board_mmio_write(struct board *b, unsigned vcpu, struct gpa addr, unsigned 
 int board_msr_read(struct board *b, unsigned vcpu, uint32_t msr, uint64_t *value);
 int board_msr_write(struct board *b, unsigned vcpu, uint32_t msr, uint64_t value);
 
-/* CR8 = TPR bits 7:4. Own vCPU. */
+/* CR8, 0 to 15: bits 7:4 of the task priority register. Own vCPU. */
 uint8_t board_tpr(struct board *b, unsigned vcpu);
-void board_set_tpr(struct board *b, unsigned vcpu, uint8_t tpr);
+void board_set_tpr(struct board *b, unsigned vcpu, uint8_t cr8);
 
 /* Would an external interrupt be delivered now if IF were set? Own vCPU, cheap: asked before every entry. */
 bool board_pending(struct board *b, unsigned vcpu);

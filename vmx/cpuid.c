@@ -71,6 +71,8 @@ static void leaf_1(struct cpuid_result *c, const struct cpuid_context *x)
         c->r[CPUID_ECX] |= B(27);
     if (x->vcpus == 1)
         c->r[CPUID_EDX] &= ~B(28);
+    if (x->apic_off)                           /* SDM vol. 3, 11.4.3: as if there were none */
+        c->r[CPUID_EDX] &= ~B(9);
 }
 
 static void leaf_4(struct cpuid_result *c, const struct cpuid_context *x)
@@ -181,8 +183,12 @@ bool cpuid_feature(uint32_t leaf, enum cpuid_register reg, unsigned bit)
 void exit_cpuid(struct vcpu *v)
 {
     struct cpuid_context x = { .vcpu = v->index, .vcpus = v->vcpus, .cr4 = vmread(VMCS_GUEST_CR4) };
-    struct cpuid_result c = cpuid_guest((uint32_t)v->regs.rax, (uint32_t)v->regs.rcx, &x);
+    struct cpuid_result c;
+    uint64_t base;
 
+    if ((uint32_t)v->regs.rax == 1 && !v->ops->msr_read(v, MSR_APIC_BASE, &base))
+        x.apic_off = !(base & APIC_BASE_ENABLE);
+    c = cpuid_guest((uint32_t)v->regs.rax, (uint32_t)v->regs.rcx, &x);
     v->regs.rax = c.r[CPUID_EAX];
     v->regs.rbx = c.r[CPUID_EBX];
     v->regs.rcx = c.r[CPUID_ECX];

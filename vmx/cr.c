@@ -140,7 +140,7 @@ static void mov_to(struct vcpu *v, unsigned cr, uint64_t value)
     case 8:
         ok = value < 16;
         if (ok)
-            v->ops->set_tpr(v, (uint8_t)(value << 4));
+            v->ops->set_cr8(v, (uint8_t)value);
         break;
     default:
         ok = false; /* CR4: only a write of a bit that is not the guest's to set exits */
@@ -175,7 +175,7 @@ void exit_cr_access(struct vcpu *v)
         mov_to(v, cr, read_register(v, n));
         break;
     case 1:
-        write_register(v, n, v->ops->tpr(v) >> 4);
+        write_register(v, n, v->ops->cr8(v));
         vcpu_skip(v);
         break;
     default:

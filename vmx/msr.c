@@ -49,6 +49,13 @@ static int write_board(struct vcpu *v, uint32_t msr, uint64_t value)
     return v->ops->msr_write(v, msr, value);
 }
 
+static int read_tsc(struct vcpu *v, uint32_t msr, uint64_t *value)
+{
+    (void)msr;
+    *value = vcpu_tick(v) + v->tsc_adjust;
+    return 0;
+}
+
 static int write_tsc(struct vcpu *v, uint32_t msr, uint64_t value)
 {
     (void)msr;
@@ -198,7 +205,7 @@ static const struct msr_rule {
     { MSR_X2APIC_BASE,     0x8ff,               false, read_board, write_board },
     { MSR_APIC_BASE,       MSR_APIC_BASE,       false, read_board, write_board },
     { MSR_EFER,            MSR_EFER,            false, read_efer, write_efer },
-    { MSR_TSC,             MSR_TSC,             false, NULL, write_tsc },      /* reads do not exit */
+    { MSR_TSC,             MSR_TSC,             false, read_tsc, write_tsc },
     { MSR_FEATURE_CONTROL, MSR_FEATURE_CONTROL, false, read_feature_control, NULL },
     { 0x17,                0x17,                false, read_zero, NULL },      /* platform id */
     { MSR_BIOS_SIGN_ID,    MSR_BIOS_SIGN_ID,    false, read_zero, write_ignore },
@@ -262,15 +269,13 @@ static struct hpa bitmap;
 struct hpa msr_bitmap(void) { return bitmap; }
 
 /* The bitmap's four quarters (SDM vol. 3, 25.6.9): reads of 0-1fff, of c0000000-c0001fff, then writes. */
-static void open_msr(uint32_t msr, bool reads, bool writes)
+static void open_msr(uint32_t msr)
 {
     uint8_t *map = (uint8_t *)hpa_ptr(bitmap) + (msr >> 31 ? 1024 : 0);
     uint32_t n = msr & 0x1fff;
 
-    if (reads)
-        map[n / 8] &= (uint8_t)~(1u << n % 8);
-    if (writes)
-        map[2048 + n / 8] &= (uint8_t)~(1u << n % 8);
+    map[n / 8] &= (uint8_t)~(1u << n % 8);
+    map[2048 + n / 8] &= (uint8_t)~(1u << n % 8);
 }
 
 int msr_bitmap_init(void)
@@ -281,9 +286,8 @@ int msr_bitmap_init(void)
     memset(hpa_ptr(bitmap), 0xff, PAGE_SIZE);
     for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
         for (uint32_t msr = rules[i].first; rules[i].direct && msr <= rules[i].last; msr++)
-            open_msr(msr, true, true);
-    open_msr(MSR_TSC, true, false);
+            open_msr(msr);
     if (vmx_caps.proc2 & PROC2_RDTSCP)
-        open_msr(MSR_TSC_AUX, true, true);
+        open_msr(MSR_TSC_AUX);
     return 0;
 }

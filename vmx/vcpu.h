@@ -18,8 +18,8 @@ struct vcpu_ops {
     void (*mmio_write)(struct vcpu *v, struct gpa at, unsigned size, uint64_t value);
     int (*msr_read)(struct vcpu *v, uint32_t msr, uint64_t *value);        /* local APIC's MSRs; -EINVAL: #GP */
     int (*msr_write)(struct vcpu *v, uint32_t msr, uint64_t value);
-    uint8_t (*tpr)(struct vcpu *v);
-    void (*set_tpr)(struct vcpu *v, uint8_t tpr);
+    uint8_t (*cr8)(struct vcpu *v);                /* task priority class, 0 to 15 */
+    void (*set_cr8)(struct vcpu *v, uint8_t cr8);
     bool (*pending)(struct vcpu *v);               /* an interrupt waits and only IF may hold it back */
     int (*take_interrupt)(struct vcpu *v);         /* its vector, -1: gone */
     void (*hypercall)(struct vcpu *v);             /* VMCALL at CPL 0: number and arguments in v->regs, result to rax */
