@@ -19,6 +19,7 @@ struct run_queue {
     struct spinlock lock;      /* guards the list: others add, only the pCPU itself removes */
     struct slot *head;
     unsigned count;
+    _Atomic unsigned places;   /* taken by sched_choose */
     uint64_t armed;            /* TSC the timer is set to */
     uint64_t slice_end;
     uint64_t console_poll;     /* boot processor: TSC of the next look at the serial line */
@@ -53,9 +54,15 @@ unsigned sched_choose(void)
     unsigned best = cpu_count() - 1;
 
     for (unsigned i = cpu_count(); i-- > 0;)
-        if (queues[i].count < queues[best].count)
+        if (queues[i].places < queues[best].places)
             best = i;
+    queues[best].places++;
     return best;
+}
+
+void sched_leave(unsigned cpu)
+{
+    queues[cpu].places--;
 }
 
 void sched_kick(unsigned cpu)

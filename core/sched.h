@@ -13,8 +13,12 @@ void sched_loop(void);
 /* Ends it: every pCPU leaves sched_loop. All VMs are off. */
 void sched_end(void);
 
-/* pCPU for the next vCPU: the one with the fewest, the boot processor last among equals since it runs the console. */
+/*
+ * Takes a place for a vCPU: on the pCPU with the fewest, the boot processor last among equals since it runs the console.
+ * sched_leave gives the place back.
+ */
 unsigned sched_choose(void);
+void sched_leave(unsigned cpu);
 /* Puts a vCPU on its pCPU's list (slot->vcpu.cpu). Any processor. */
 void sched_add(struct slot *slot);
 /* Lets a pCPU look again at what it has to do. Any processor; nothing if it is this one. */

@@ -87,8 +87,20 @@ static int change(struct vm *vm, int from, int to)
 
 int vm_start(struct vm *vm)
 {
-    vm->home = sched_choose();
+    if (atomic_load(&vm->state) != VM_OFF)
+        return -EBUSY;
+    for (unsigned i = 0; i < vm->config->vcpus; i++)
+        vm->cpu[i] = sched_choose();
+    vm->home = vm->cpu[0];
     return change(vm, VM_OFF, VM_STARTING);
+}
+
+/* The VM is off and stays so. */
+static void switch_off(struct vm *vm)
+{
+    for (unsigned i = 0; i < vm->config->vcpus; i++)
+        sched_leave(vm->cpu[i]);
+    atomic_store(&vm->state, VM_OFF);
 }
 
 int vm_stop(struct vm *vm)
@@ -126,7 +138,7 @@ static struct slot *new_slot(struct vm *vm, unsigned index)
     s->vcpu.pmap = &vm->pmap;
     s->vcpu.index = index;
     s->vcpu.vcpus = vm->config->vcpus;
-    s->vcpu.cpu = vm->home;
+    s->vcpu.cpu = vm->cpu[index];
     s->vcpu.vpid = (uint16_t)(1 + vm->index * CONFIG_MAX_VCPUS + index);
     s->vcpu.tsc_base = vm->tsc_base;
     if (vcpu_init(&s->vcpu)) {
@@ -217,17 +229,15 @@ static void start(struct vm *vm)
 {
     if (build(vm)) {
         destroy(vm);
-        atomic_store(&vm->state, VM_OFF);
+        switch_off(vm);
         return;
     }
     vm->active = vm->config->vcpus;
     atomic_store(&vm->state, VM_RUNNING);
     log_info("vm %s: starts with %lu MiB and %u vCPUs, the first on cpu %u", vm->config->name, vm->config->memory_mib,
              vm->config->vcpus, vm->home);
-    for (unsigned i = 0; i < vm->config->vcpus; i++) {
-        vm->slots[i]->vcpu.cpu = i ? sched_choose() : vm->home;
+    for (unsigned i = 0; i < vm->config->vcpus; i++)
         sched_add(vm->slots[i]);
-    }
 }
 
 static void finish(struct vm *vm)
@@ -236,8 +246,12 @@ static void finish(struct vm *vm)
 
     destroy(vm);
     log_info("vm %s: %s", vm->config->name, again ? "reset" : "off");
-    atomic_store(&vm->state, again ? VM_STARTING : VM_OFF);
-    if (!again && !vm_any_alive()) {
+    if (again) {
+        atomic_store(&vm->state, VM_STARTING);
+        return;
+    }
+    switch_off(vm);
+    if (!vm_any_alive()) {
         log_info("no VM is left");
         sched_end();
     }

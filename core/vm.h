@@ -39,7 +39,8 @@ struct slot {
 struct vm {
     const struct vm_config *config;
     unsigned index;
-    unsigned home;             /* pCPU */
+    unsigned home;             /* pCPU of vCPU 0 */
+    unsigned cpu[CONFIG_MAX_VCPUS]; /* pCPU of each vCPU while it is not off */
     struct spinlock lock;      /* outermost: keeps board and slots while somebody from outside looks at them */
     _Atomic int state;         /* enum vm_state */
     _Atomic bool again;        /* stopping in order to start again */
@@ -61,8 +62,9 @@ bool vm_any_alive(void);
 /* Makes the VMs of the configuration known; nothing is started. -EINVAL (said why). unix_time: seconds since 1970 now. */
 int vm_setup(const struct config *config, int64_t unix_time);
 
-/* Any processor. -EBUSY when the VM's state does not allow it. */
+/* -EBUSY when the VM's state does not allow it. Boot processor (it takes places on the pCPUs). */
 int vm_start(struct vm *vm);
+/* The same; any processor. */
 int vm_stop(struct vm *vm);
 int vm_reset(struct vm *vm);
 /* Stops it with a dump: it made a mistake. On the vCPU's own pCPU. */

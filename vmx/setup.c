@@ -115,7 +115,6 @@ static void set_segments(const struct vcpu_start *start)
 
 #define PAT_RESET  0x0007040600070406ull
 #define DR7_RESET  0x400ull
-#define MISC_ENABLE_RESET 0x1801ull            /* fast strings; no BTS, no PEBS */
 
 static void set_system(struct vcpu *v, const struct vcpu_start *start)
 {
@@ -142,6 +141,15 @@ static void set_system(struct vcpu *v, const struct vcpu_start *start)
         vmwrite(VMCS_GUEST_PDPTE0 + 2 * i, 0);
 }
 
+/* IA32_MISC_ENABLE: fast strings where the machine has them on; no BTS, no PEBS. */
+static uint64_t misc_enable_reset(void)
+{
+    uint64_t host = 0;
+
+    (void)rdmsr_safe(MSR_MISC_ENABLE, &host);
+    return (host & BIT(0)) | BIT(11) | BIT(12);
+}
+
 void vcpu_reset(struct vcpu *v, const struct vcpu_start *start)
 {
     uint32_t a, b, c, d;
@@ -152,7 +160,7 @@ void vcpu_reset(struct vcpu *v, const struct vcpu_start *start)
     v->cr2 = 0;
     v->event = (struct vcpu_event){ 0 };
     v->nmi = false;
-    v->misc_enable = MISC_ENABLE_RESET;
+    v->misc_enable = misc_enable_reset();
     v->ept_generation = 0;
     v->mtrr = (struct vcpu_mtrr){ .def_type = 0xc06 }; /* as firmware leaves them: on, write-back */
     v->clock = (struct pvclock){ 0 };
