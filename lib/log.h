@@ -28,7 +28,9 @@ void log_print(enum log_level level, const char *fmt, ...) __attribute__((format
 #define log_info(...)  log_print(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) log_print(LOG_DEBUG, __VA_ARGS__)
 
-/* Text of the ring, oldest first: copies at most size bytes from position *pos (0 to begin) and moves it; 0 at the end. */
+/*
+ * Text of the ring, oldest first: copies at most size bytes from position *pos (0 to begin) and moves it; 0 at the end.
+ */
 size_t log_read(size_t *pos, char *buf, size_t size);
 
 /*

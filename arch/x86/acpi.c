@@ -36,7 +36,9 @@ static bool sum_is_zero(const void *data, size_t n)
     return !sum;
 }
 
-/* Maps a whole table: its head first, for the length. NULL if that or the checksum is wrong, or the signature another. */
+/*
+ * Maps a whole table: its head first, for the length. NULL if that or the checksum is wrong, or the signature another.
+ */
 static const struct acpi_header *map_table(acpi_map map, uint64_t phys, const char sig[4])
 {
     const struct acpi_header *h = phys ? map(phys, sizeof(*h)) : NULL;
@@ -74,7 +76,7 @@ static bool find_root(acpi_map map, uint64_t phys, struct root *root)
     return root->address != 0;
 }
 
-/* Entry i of the root table, 0 past the end. Mapped anew each time: the tables looked at in between may have replaced it. */
+/* Entry i of the root table. Mapped anew each time: the tables looked at in between may have replaced it. */
 static uint64_t root_entry(acpi_map map, const struct root *root, size_t i, bool *end)
 {
     const struct acpi_header *h = map_table(map, root->address, root->width == 8 ? "XSDT" : "RSDT");

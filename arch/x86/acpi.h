@@ -4,7 +4,7 @@
 
 #include "lib/types.h"
 
-/* Access to physical memory: a pointer to size bytes at phys, valid until the next call, or NULL where there is nothing. */
+/* Access to physical memory: size bytes at phys, valid until the next call, or NULL where there is nothing. */
 typedef const void *(*acpi_map)(uint64_t phys, size_t size);
 
 /* The head of every table (ACPI 6.5, 5.2.6). */

@@ -32,7 +32,7 @@ static inline void wrmsr(uint32_t msr, uint64_t value)
     __asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)) : "memory");
 }
 
-/* In our world only (the exception table is ours): 0, or -EFAULT where the processor gave #GP; *value is then untouched. */
+/* In our world only (the exception table is ours): 0, or -EFAULT and *value untouched where the processor gave #GP. */
 static inline int rdmsr_safe(uint32_t msr, uint64_t *value)
 {
     uint32_t lo, hi;

@@ -5,9 +5,9 @@
 #include "lib/types.h"
 
 /*
- * Selectors of the hypervisor's GDT; DS, ES and SS hold GDT_DATA, FS and GS are null, there is no LDT. The TSS lies at the
- * end of a long table: firmware that has no TSS of its own gets TR back with this selector, for LTR takes no null one,
- * and EDK II loads whatever it finds in TR again when it starts a processor, unless that lies past its own GDT.
+ * Selectors of the hypervisor's GDT; DS, ES and SS hold GDT_DATA, FS and GS are null, there is no LDT. The TSS lies at
+ * the end of a long table: firmware that has no TSS of its own gets TR back with this selector, for LTR takes no null
+ * one, and EDK II loads what it finds in TR again when it starts a processor, unless that lies past its own GDT.
  */
 #define GDT_ENTRIES 256
 #define GDT_CODE    0x08

@@ -70,7 +70,8 @@ void traps_init(void)
         uint64_t entry = (uint64_t)(uintptr_t)trap_stubs + i * STUB_SIZE;
         uint64_t ist = i < FIRST_INTERRUPT ? ist_of[i] : IST_NONE;
 
-        idt_table[i].low = (entry & 0xffff) | GDT_CODE << 16 | ist << 32 | GATE_INTERRUPT | (entry >> 16 & 0xffff) << 48;
+        idt_table[i].low =
+            (entry & 0xffff) | GDT_CODE << 16 | ist << 32 | GATE_INTERRUPT | (entry >> 16 & 0xffff) << 48;
         idt_table[i].high = entry >> 32;
     }
     log_set_panic_hook(finish_panic);
