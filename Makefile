@@ -92,8 +92,8 @@ HOST_CFLAGS := -std=gnu11 -O1 -g $(WARNINGS) -fsanitize=address,undefined -fno-s
                -fno-omit-frame-pointer -fno-strict-aliasing -fshort-wchar -Itests/unit/seam -I. -I$(BUILD)
 # Tests are built with the C library's own wchar_t.
 TEST_CFLAGS := $(filter-out -fshort-wchar -Wmissing-prototypes -Wshadow -Wundef,$(HOST_CFLAGS))
-HOST_SOURCES := lib/format.c lib/log.c $(wildcard ept/*.c numa/*.c vmx/*.c vdev/*.c hypercalls/*.c) \
-                $(filter-out core/main.c,$(wildcard core/*.c)) \
+HOST_SOURCES := lib/format.c lib/log.c \
+                $(filter-out vmx/vmx.c core/main.c,$(wildcard ept/*.c numa/*.c vmx/*.c vdev/*.c hypercalls/*.c core/*.c)) \
                 arch/x86/acpi.c arch/x86/paging.c \
                 efi/calendar.c efi/config.c efi/memplan.c efi/options.c
 HOST_OBJECTS := $(HOST_SOURCES:%.c=$(BUILD)/host/%.o) $(patsubst %.c,$(BUILD)/host/%.o,$(wildcard tests/unit/seam/*.c))

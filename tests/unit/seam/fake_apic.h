@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#pragma once
+
+#include "lib/types.h"
+
+/* The real local APIC and the TSC's frequency as arch/x86/apic.h shows them to the floors above: counts, last operands. */
+struct fake_apic {
+    uint64_t khz;
+    unsigned eois, ipis, arms;
+    int in_service;            /* this vector is, 0: none */
+    uint32_t ipi_to;
+    uint8_t ipi_vector;
+    uint64_t deadline;
+};
+
+extern struct fake_apic fake_apic;
