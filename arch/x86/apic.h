@@ -10,7 +10,7 @@ enum { VECTOR_TIMER = 0xf0, VECTOR_KICK = 0xf1, VECTOR_SPURIOUS = 0xff };
 /* Its registers' page, to be mapped MAP_DEVICE before the first world_run; 0 in x2APIC mode. Boot processor. */
 uint64_t apic_mmio_base(void);
 
-/* On each processor in our world (world_run does it): software-enables it, masks what the firmware used, timer ready. */
+/* On each processor in our world (world_run does it): software-enabled, what the firmware used masked, timer ready. */
 void apic_init_cpu(void);
 uint32_t apic_id(void);
 void apic_eoi(void);
@@ -35,5 +35,5 @@ bool apic_in_service(uint8_t vector);
  */
 uint64_t tsc_calibrate(void);
 uint64_t tsc_khz(void);
-/* Once, on the boot processor in the firmware's world, after tsc_calibrate: the timer where there is no TSC deadline. */
+/* Once, on the boot processor in the firmware's world, after tsc_calibrate: for timers without TSC deadline. */
 void apic_calibrate(void);

@@ -10,7 +10,7 @@ struct trap_frame {
     uint64_t vector, error, rip, cs, rflags, rsp, ss;
 };
 
-/* Interrupts (32-254) that arrive while the hypervisor has them on (idle): the handler does the EOI. Set once at start. */
+/* Interrupts (32-254) that arrive while the hypervisor has them on (idle): the handler does the EOI. Set once. */
 void traps_set_interrupt_handler(void (*fn)(uint8_t vector));
 /* Called on an NMI, in NMI context (no locks); true: handled. */
 void traps_set_nmi_handler(bool (*fn)(const struct trap_frame *frame));

@@ -29,9 +29,9 @@ int paging_unmap_page(uint64_t addr);
 
 /*
  * Builds the per-CPU block of each processor: struct percpu, GDT, TSS and stacks (main 32 KiB, IST stacks for NMI, #DF
- * and #MC, each with an unmapped guard page below), and the common IDT. Entry 0 of apic_id is the boot processor. contiguous
- * gives the address of that many pages in a row, 0 if there are none. Once per start of the program, in the firmware's
- * world, after paging_map of the memory that the pages come from. -EINVAL (0 or more than 256 processors), -ENOMEM.
+ * and #MC, each with an unmapped guard page below), and the common IDT. Entry 0 of apic_id is the boot processor.
+ * contiguous gives the address of that many pages in a row, 0 if there are none. Once per start of the program, in the
+ * firmware's world, after paging_map of the memory that the pages come from. -EINVAL (0 or more than 256), -ENOMEM.
  */
 int percpu_init(unsigned cpus, const uint32_t *apic_id, page_source pages, uint64_t (*contiguous)(unsigned pages));
 
@@ -43,11 +43,11 @@ int percpu_init(unsigned cpus, const uint32_t *apic_id, page_source pages, uint6
 int world_check(void);
 
 /*
- * World switch: from the firmware's world, with its stack, saves everything we will change, loads ours, calls fn(cpu) on
- * the processor's own stack with interrupts off, and when fn returns puts everything back. May be called again. Saved:
- * CR0/2/3/4, EFER, PAT, XCR0, GDT, IDT, TR, LDTR, segments, FS/GS bases, RFLAGS.IF, x87 and SSE state, the debug
- * registers, the MSRs of system calls, IA32_DEBUGCTL, XSS, SPEC_CTRL, TSC_AUX; the local APIC's SVR, TPR, LVTs and timer
- * (its mode is never changed); on the boot processor the 8259 masks.
+ * World switch: from the firmware's world, with its stack, saves everything we will change, loads ours, calls fn(cpu)
+ * on the processor's own stack with interrupts off, and when fn returns puts everything back. May be called again.
+ * Saved: CR0/2/3/4, EFER, PAT, XCR0, GDT, IDT, TR, LDTR, segments, FS/GS bases, RFLAGS.IF, x87 and SSE state, the debug
+ * registers, the MSRs of system calls, IA32_DEBUGCTL, XSS, SPEC_CTRL, TSC_AUX; the local APIC's SVR, TPR, LVTs and
+ * timer (its mode is never changed); on the boot processor the 8259 masks.
  *
  * fn leaves VMX operation before it returns. An interrupt of the firmware's that was pending on the way in may arrive in
  * our world: acknowledge any vector that is not ours and forget it.
