@@ -41,12 +41,20 @@ static int read_board(struct vcpu *v, uint32_t msr, uint64_t *value)
     return err;
 }
 
+/* The VM's tick at which the guest's TSC is value: 1 for what lies before, since 0 would disarm. */
+static uint64_t tick_of(const struct vcpu *v, uint64_t value)
+{
+    uint64_t tick = value - v->tsc_adjust;
+
+    if ((int64_t)v->tsc_adjust > 0)
+        return value > v->tsc_adjust ? tick : 1;
+    return tick >= value ? tick : UINT64_MAX;
+}
+
 /* The board's clock is the VM's tick; the deadline the guest writes is in its own TSC. */
 static int write_board(struct vcpu *v, uint32_t msr, uint64_t value)
 {
-    if (msr == MSR_TSC_DEADLINE && value)
-        value = value > v->tsc_adjust ? value - v->tsc_adjust : 1;
-    return v->ops->msr_write(v, msr, value);
+    return v->ops->msr_write(v, msr, msr == MSR_TSC_DEADLINE && value ? tick_of(v, value) : value);
 }
 
 static int read_tsc(struct vcpu *v, uint32_t msr, uint64_t *value)
