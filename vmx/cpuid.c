@@ -180,6 +180,13 @@ bool cpuid_feature(uint32_t leaf, enum cpuid_register reg, unsigned bit)
     return cpuid_guest(leaf, 0, &plain).r[reg] & B(bit);
 }
 
+unsigned cpuid_physical_width(void)
+{
+    static const struct cpuid_context plain = { .vcpus = 1 };
+
+    return cpuid_guest(0x80000008, 0, &plain).r[CPUID_EAX] & 0xff;
+}
+
 void exit_cpuid(struct vcpu *v)
 {
     struct cpuid_context x = { .vcpu = v->index, .vcpus = v->vcpus, .cr4 = vmread(VMCS_GUEST_CR4) };

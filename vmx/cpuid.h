@@ -17,4 +17,7 @@ struct cpuid_result cpuid_guest(uint32_t leaf, uint32_t subleaf, const struct cp
 /* Does a guest see this feature bit (leaf, subleaf 0)? */
 bool cpuid_feature(uint32_t leaf, enum cpuid_register reg, unsigned bit);
 
+/* Bits of a physical address, as a guest sees it. */
+unsigned cpuid_physical_width(void);
+
 void exit_cpuid(struct vcpu *v);

@@ -5,6 +5,7 @@
 #include "lib/errno.h"
 #include "lib/string.h"
 #include "vmx/caps.h"
+#include "vmx/cpuid.h"
 #include "vmx/cr.h"
 #include "vmx/pvclock.h"
 #include "vmx/setup.h"
@@ -190,6 +191,8 @@ static int write_mtrr(struct vcpu *v, uint32_t msr, uint64_t value)
         if (!memory_type_ok((uint8_t)(value >> 8 * i)))
             return -EINVAL;
     if (msr == MSR_MTRR_DEF_TYPE && (value & ~0xcffull))
+        return -EINVAL;
+    if (!fixed && msr != MSR_MTRR_DEF_TYPE && (value & (mask ? 0x7ff : 0xf00) || value >> cpuid_physical_width()))
         return -EINVAL;
     *slot = value;
     return 0;
