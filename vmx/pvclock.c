@@ -43,7 +43,10 @@ static int write_wall(struct vcpu *v, struct gpa at)
     uint64_t ns = v->ops->wallclock(v);
     struct wall_clock w = { 2, (uint32_t)(ns / NS_PER_S), (uint32_t)(ns % NS_PER_S) };
 
-    return pmap_write(v->pmap, at, &w, sizeof(w)) ? -EINVAL : 0;
+    if (pmap_write(v->pmap, at, &w, sizeof(w)))
+        return -EINVAL;
+    v->clock.wall_msr = at.v;
+    return 0;
 }
 
 void pvclock_update(struct vcpu *v)
