@@ -49,7 +49,7 @@ int world_check(void);
  * registers, the MSRs of system calls, IA32_DEBUGCTL, XSS, SPEC_CTRL, TSC_AUX; the local APIC's SVR, TPR, LVTs and
  * timer (its mode is never changed); on the boot processor the 8259 masks.
  *
- * fn leaves VMX operation before it returns. An interrupt of the firmware's that was pending on the way in may arrive in
- * our world: acknowledge any vector that is not ours and forget it.
+ * fn leaves VMX operation before it returns. An interrupt of the firmware's that was pending on the way in may arrive
+ * in our world: acknowledge any vector that is not ours and forget it.
  */
 void world_run(struct percpu *cpu, void (*fn)(struct percpu *cpu));
