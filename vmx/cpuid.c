@@ -69,8 +69,10 @@ static void leaf_1(struct cpuid_result *c, const struct cpuid_context *x)
     c->r[CPUID_ECX] |= B(31);                  /* a hypervisor is here */
     if (x->cr4 & CR4_OSXSAVE)
         c->r[CPUID_ECX] |= B(27);
-    if (x->vcpus == 1)
+    if (x->vcpus == 1)                         /* HTT: EBX[23:16] counts */
         c->r[CPUID_EDX] &= ~B(28);
+    else
+        c->r[CPUID_EDX] |= B(28);
     if (x->apic_off)                           /* SDM vol. 3, 11.4.3: as if there were none */
         c->r[CPUID_EDX] &= ~B(9);
 }
