@@ -52,12 +52,12 @@ static bool guest_cs_64(void)
 /* SDM vol. 3, 4.4.1: PAE paging loads its four pointers when paging comes on. False: one is bad. */
 static bool load_pdptes(struct vcpu *v)
 {
-    uint64_t e[4];
+    uint64_t e[4], reserved = 0x1e6 | (~0ull << cpuid_physical_width());
 
     if (pmap_read(v->pmap, GPA(vmread(VMCS_GUEST_CR3) & 0xffffffe0), e, sizeof(e)))
         return false;
     for (unsigned i = 0; i < 4; i++) {
-        if ((e[i] & 1) && (e[i] & 0x1e6))
+        if ((e[i] & 1) && (e[i] & reserved))
             return false;
         vmwrite(VMCS_GUEST_PDPTE0 + 2 * i, e[i]);
     }
