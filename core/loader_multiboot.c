@@ -76,7 +76,7 @@ static int load_by_addresses(struct load *l, uint32_t offset, const struct mb_he
 
     if (file->size - offset < sizeof(*h))
         return load_fail(l, ENOEXEC, "kernel is truncated: the file ends in its multiboot header");
-    if (h->header_addr < load || back > offset)
+    if (back > offset) /* also where the header lies below the load address: the difference is then huge */
         return load_fail(l, ENOEXEC, "kernel is damaged: multiboot load address 0x%x does not fit header address 0x%x",
                          h->load_addr, h->header_addr);
     size = h->load_end_addr ? h->load_end_addr - load : file->size - from;

@@ -11,7 +11,8 @@
 #include "tests/unit/loader_fake.h"
 
 /* Small files of each kind, built field by field; each test changes one thing of one of them. */
-enum { KERNEL_MAX = 64 * 1024 };
+enum { KERNEL_MAX = 64 * 1024, DIRTY = 64 * 1024 };
+enum { LOAD_AT = 2 * MIB, ENTRY_AT = LOAD_AT + 0x100 };
 
 static uint8_t file[KERNEL_MAX];
 static size_t file_size;
@@ -42,6 +43,8 @@ static int load_in(uint64_t memory)
     if (guest)
         fake_guest_free(guest);
     guest = fake_guest_new(memory);
+    if (memory >= 64 * MIB)
+        memset(guest->low + LOAD_AT, 0xcc, DIRTY); /* so that zeroes there are the loader's */
     rc = loader_load(&vm, &guest->pmap, &entry, err, sizeof(err));
     free(exact);
     return rc;
@@ -296,7 +299,6 @@ static void linux_low_preference_is_moved_up(void **state)
 /* ELF */
 
 enum { ELF_TEXT = 0x1000, ELF_TEXT_SIZE = 0x800, ELF_BSS = 0x3000, ELF_NOTE = 0x200, ELF_MULTIBOOT = 0x1010 };
-enum { LOAD_AT = 2 * MIB, ENTRY_AT = LOAD_AT + 0x100 };
 
 static void put_phdr(bool is64, unsigned i, uint32_t type, uint64_t offset, uint64_t at, uint64_t filesz, uint64_t memsz)
 {
@@ -428,6 +430,10 @@ static void bss_is_zeroed(void **state)
 {
     (void)state;
     make_pvh(true, 4);
+    assert_int_equal(load(), 0);
+    for (unsigned i = ELF_TEXT_SIZE; i < ELF_BSS; i++)
+        assert_int_equal(guest->low[LOAD_AT + i], 0);
+    assert_int_equal(guest->low[LOAD_AT + ELF_BSS], 0xcc);
     put16(56, 3);                             /* a third header: loads garbage where the BSS of a fourth will be */
     put_phdr(true, 2, 1, ELF_TEXT, LOAD_AT + 0x4000, 0x400, 0x400);
     put16(56, 4);
@@ -437,11 +443,13 @@ static void bss_is_zeroed(void **state)
         assert_int_equal(guest->low[LOAD_AT + 0x4000 + i], 0);
 }
 
+#define NO_NOTE "not a kernel: an ELF file with neither a PVH note nor a multiboot header"
+
 static void elf_refusals(void **state)
 {
     (void)state;
     make_elf(true, 0);
-    assert_refused(load(), ENOEXEC, "not a kernel: an ELF file with neither a PVH note nor a multiboot header");
+    assert_refused(load(), ENOEXEC, NO_NOTE);
     make_pvh(true, 4);
     file[4] = 3;
     assert_refused(load(), ENOEXEC, "kernel is damaged: ELF class 3");
@@ -493,6 +501,45 @@ static void elf_segments_must_fit(void **state)
     make_pvh(true, 4);
     put32(64, 6);                             /* no segment to load */
     assert_int_equal(load(), -ENOEXEC);
+}
+
+/* Many small segments, their headers at the end of the file. */
+static void make_segments(unsigned n)
+{
+    make_pvh(true, 4);
+    put64(32, 0x2000);
+    put16(56, (uint16_t)n);
+    memcpy(file + 0x2000, file + 64, 2 * 56);
+    for (unsigned i = 2; i < n; i++) {
+        memcpy(file + 0x2000 + i * 56, file + 64, 56);
+        put64(0x2000 + i * 56 + 24, LOAD_AT + 0x10000 + i * PAGE_SIZE);
+    }
+    file_size = 0x2000 + n * 56;
+}
+
+static void elf_with_many_segments(void **state)
+{
+    (void)state;
+    make_segments(50);
+    assert_int_equal(load(), 0);
+    make_segments(70);
+    assert_refused(load(), ENOEXEC, "kernel: too many pieces, at most 64 are loaded");
+    make_segments(257);
+    assert_refused(load(), ENOEXEC, "kernel has 257 ELF program headers, 1 to 256 are taken");
+}
+
+/* A note right behind the segment of notes, and one without a name, are not the kernel's. */
+static void pvh_note_must_be_one(void **state)
+{
+    (void)state;
+    make_elf(true, 17);
+    put_note(ELF_NOTE, "Xen", 6, 1, 0);
+    put_note(ELF_NOTE + 20, "Xen", 18, 4, ENTRY_AT);
+    assert_refused(load(), ENOEXEC, NO_NOTE);
+    make_elf(true, 12 + 8);
+    put_note(ELF_NOTE, "Xen", 18, 8, ENTRY_AT);
+    put32(ELF_NOTE, 0);
+    assert_refused(load(), ENOEXEC, NO_NOTE);
 }
 
 static void pvh_note_refusals(void **state)
@@ -641,11 +688,14 @@ static void multiboot_addresses(void **state)
     check_protected_mode();
     assert_memory_equal(guest->low + LOAD_AT, file + 0x200, 0x300);
     assert_int_equal(guest->low[LOAD_AT + 0x300], 0);
+    assert_int_equal(guest->low[LOAD_AT + 0x12ff], 0);
+    assert_int_equal(guest->low[LOAD_AT + 0x1300], 0xcc);
 
     put32(0x220 + 20, 0);                     /* the rest of the file */
     put32(0x220 + 24, 0);                     /* no BSS */
     assert_int_equal(load(), 0);
     assert_memory_equal(guest->low + LOAD_AT, file + 0x200, 0x400);
+    assert_int_equal(guest->low[LOAD_AT + 0x400], 0xcc);
     memcpy(file, "\177ELF", 4);               /* they count even where the file is an ELF file, of whatever state */
     assert_int_equal(load(), 0);
 }
@@ -889,6 +939,8 @@ int main(void)
         cmocka_unit_test(bss_is_zeroed),
         cmocka_unit_test(elf_refusals),
         cmocka_unit_test(elf_segments_must_fit),
+        cmocka_unit_test(elf_with_many_segments),
+        cmocka_unit_test(pvh_note_must_be_one),
         cmocka_unit_test(pvh_note_refusals),
         cmocka_unit_test(multiboot_elf_is_loaded),
         cmocka_unit_test(multiboot_gets_its_information),
