@@ -23,6 +23,12 @@ static bool doubles(uint8_t first, uint8_t second)
            (first == VECTOR_PF && (contributory(second) || second == VECTOR_PF));
 }
 
+/* Real mode pushes no error codes: the entry would fail over one (SDM vol. 3, 27.2.1.3). */
+static uint32_t error_code_flag(void)
+{
+    return vmread(VMCS_GUEST_CR0) & CR0_PE ? INTR_ERROR_CODE : 0;
+}
+
 static void queue(struct vcpu *v, uint8_t vector, uint32_t flags, uint32_t error)
 {
     uint32_t old = v->event.info;
@@ -34,7 +40,7 @@ static void queue(struct vcpu *v, uint8_t vector, uint32_t flags, uint32_t error
         }
         if (doubles((uint8_t)old, vector)) {
             vector = VECTOR_DF;
-            flags = INTR_ERROR_CODE;
+            flags = error_code_flag();
             error = 0;
         }
     }
@@ -46,10 +52,9 @@ void vcpu_exception(struct vcpu *v, uint8_t vector)
     queue(v, vector, 0, 0);
 }
 
-/* Real mode pushes no error codes. */
 void vcpu_exception_error(struct vcpu *v, uint8_t vector, uint32_t error)
 {
-    queue(v, vector, vmread(VMCS_GUEST_CR0) & CR0_PE ? INTR_ERROR_CODE : 0, error);
+    queue(v, vector, error_code_flag(), error);
 }
 
 void vcpu_page_fault(struct vcpu *v, uint64_t linear, uint32_t error)
