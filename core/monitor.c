@@ -124,6 +124,21 @@ static void cmd_stat(int argc, char **argv)
         stat_vm(vm_at(i));
 }
 
+static void print_line(const char *text)
+{
+    print("%s\n", text);
+}
+
+static void cmd_trace(int argc, char **argv)
+{
+    struct vm *vm = argc == 2 ? find_vm(argv[1]) : NULL;
+
+    if (argc != 2)
+        print("usage: trace NAME\n");
+    else if (vm)
+        vm_trace(vm, print_line);
+}
+
 static void print_log(void)
 {
     char text[256];
@@ -170,6 +185,7 @@ static const struct command commands[] = {
     { "console", "NAME",                    "input goes to this VM; Ctrl-a three times comes on", cmd_console },
     { "mem",     "",                        "machine memory by kind and VM", cmd_mem },
     { "stat",    "[NAME]",                  "VM exits by reason", cmd_stat },
+    { "trace",   "NAME",                    "its last VM exits", cmd_trace },
     { "log",     "[LEVEL]",                 "the log, or what goes into it: error, warn, info, debug", cmd_log },
     { "exit",    "",                        "stop all VMs and go back to the firmware", cmd_exit },
 };

@@ -295,3 +295,11 @@ void vm_exits(struct vm *vm, uint64_t out[EXIT_REASON_COUNT])
             out[r] += vm->slots[i]->vcpu.exits[r];
     spin_unlock(&vm->lock);
 }
+
+void vm_trace(struct vm *vm, void (*print)(const char *line))
+{
+    spin_lock(&vm->lock);
+    for (unsigned i = 0; i < CONFIG_MAX_VCPUS && vm->slots[i]; i++)
+        vcpu_last_exits(&vm->slots[i]->vcpu, EXIT_RING, print);
+    spin_unlock(&vm->lock);
+}

@@ -76,5 +76,8 @@ void vm_exits(struct vm *vm, uint64_t out[EXIT_REASON_COUNT]);
 /* Gives the VM's serial port a byte; false: no room now. A VM that is off swallows it. Any processor. */
 bool vm_serial_in(struct vm *vm, uint8_t byte);
 
+/* The last exits of its vCPUs, a line each. Any processor. */
+void vm_trace(struct vm *vm, void (*print)(const char *line));
+
 /* The home's part of the state machine; true if something was done. */
 bool vm_service(struct vm *vm);

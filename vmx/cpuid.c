@@ -36,7 +36,7 @@ static const struct policy {
         B(24) | B(28) | B(29) | B(30) | B(31),
         /* VBMI UMIP VBMI2 GFNI VAES VPCLMULQDQ VNNI BITALG VPOPCNTDQ RDPID */
         B(1) | B(2) | B(6) | B(8) | B(9) | B(10) | B(11) | B(12) | B(14) | B(22),
-        B(4) } },                              /* fast short REP MOV */
+        B(4) | B(29) } },                      /* fast short REP MOV, IA32_ARCH_CAPABILITIES */
     { 0x0000000b, { ~0u, ~0u, ~0u, ~0u } },
     { 0x0000000d, { ~0u, ~0u, ~0u, ~0u } },
     { 0x80000000, { ~0u, ~0u, ~0u, ~0u } },
@@ -96,6 +96,7 @@ static void leaf_7(struct cpuid_result *c, uint32_t subleaf)
         return;
     }
     c->r[CPUID_EAX] = 0;
+    c->r[CPUID_EDX] |= B(29);                  /* vmx/arch_caps.c answers even where the machine has none */
     if (!(vmx_caps.proc2 & PROC2_INVPCID))
         c->r[CPUID_EBX] &= ~B(10);
     if (!(vmx_caps.proc2 & PROC2_RDTSCP))

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
+#include "lib/format.h"
 #include "lib/log.h"
 #include "vmx/vcpu.h"
 #include "vmx/vmcs_io.h"
+
+#define DUMP_EXITS 16u
 
 static void dump_general(const struct vcpu *v)
 {
@@ -29,17 +32,23 @@ static void dump_segments(void)
              vmread(VMCS_GUEST_GDTR_LIMIT), vmread(VMCS_GUEST_IDTR_BASE), vmread(VMCS_GUEST_IDTR_LIMIT));
 }
 
-static void dump_ring(const struct vcpu *v)
+void vcpu_last_exits(const struct vcpu *v, unsigned most, void (*print)(const char *line))
 {
-    uint64_t n = MIN(v->exit_count, (uint64_t)EXIT_RING);
+    uint64_t end = v->exit_count, n = MIN(end, (uint64_t)MIN(most, EXIT_RING));
+    char line[128];
 
-    log_warn("  last %lu exits of %lu:", n, v->exit_count);
-    for (uint64_t i = v->exit_count - n; i < v->exit_count; i++) {
+    for (uint64_t i = end - n; i < end; i++) {
         const struct exit_record *r = &v->ring[i % EXIT_RING];
 
-        log_warn("    tsc %lu  rip %016lx  %s  qualification %#lx", r->tsc, r->rip, exit_reason_name(r->reason),
-                 r->qualification);
+        format(line, sizeof(line), "  vcpu %u  tsc %lu  rip %016lx  %s  qualification %#lx", v->index, r->tsc, r->rip,
+               exit_reason_name(r->reason), r->qualification);
+        print(line);
     }
+}
+
+static void print_warning(const char *line)
+{
+    log_warn("%s", line);
 }
 
 void vcpu_dump(struct vcpu *v, const char *why)
@@ -47,5 +56,6 @@ void vcpu_dump(struct vcpu *v, const char *why)
     log_warn("vcpu %u on cpu %u: %s", v->index, v->cpu, why);
     dump_general(v);
     dump_segments();
-    dump_ring(v);
+    log_warn("  last exits of %lu:", v->exit_count);
+    vcpu_last_exits(v, DUMP_EXITS, print_warning);
 }

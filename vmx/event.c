@@ -88,6 +88,12 @@ void event_requeue(struct vcpu *v)
         vmwrite(VMCS_GUEST_INTERRUPTIBILITY, vmread(VMCS_GUEST_INTERRUPTIBILITY) & ~(uint64_t)BLOCKING_NMI);
 }
 
+void event_reblock_nmi(bool unblocked)
+{
+    if (unblocked && !(vmread(VMCS_IDT_VECTORING_INFO) & INTR_VALID))
+        vmwrite(VMCS_GUEST_INTERRUPTIBILITY, vmread(VMCS_GUEST_INTERRUPTIBILITY) | BLOCKING_NMI);
+}
+
 void vcpu_control(struct vcpu *v, uint32_t bit, bool on)
 {
     uint32_t value = on ? v->proc_controls | bit : v->proc_controls & ~bit;
@@ -197,6 +203,7 @@ void exit_exception_nmi(struct vcpu *v)
         __asm__ volatile("int $18" : : : "memory");
         return;
     }
+    event_reblock_nmi(info & INTR_NMI_UNBLOCKED_IRET);
     if (vector == VECTOR_DB) {
         reflect_debug();
         if (INTR_TYPE(info) == INTR_PRIV_SOFT_EXCEPTION) {

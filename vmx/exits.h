@@ -13,3 +13,5 @@ void exit_ept_violation(struct vcpu *v);
 
 /* First thing after every exit. */
 void event_requeue(struct vcpu *v);
+/* The IRET that unblocked NMIs faulted: they are blocked again until it is repeated (SDM vol. 3, 28.2.3). */
+void event_reblock_nmi(bool unblocked);

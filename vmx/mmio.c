@@ -139,9 +139,7 @@ void exit_ept_violation(struct vcpu *v)
     struct gpa at = GPA(vmread(VMCS_EXIT_GUEST_PHYSICAL));
     int err = pmap_fault(v->pmap, at, cpu_this()->node);
 
-    /* The IRET that unblocked NMIs faulted: they are blocked again until it is repeated (SDM vol. 3, 28.2.3). */
-    if ((q & BIT(12)) && !(vmread(VMCS_IDT_VECTORING_INFO) & INTR_VALID))
-        vmwrite(VMCS_GUEST_INTERRUPTIBILITY, vmread(VMCS_GUEST_INTERRUPTIBILITY) | BLOCKING_NMI);
+    event_reblock_nmi(q & BIT(12));
     if (!err)
         return;
     if (err == -ENOMEM)

@@ -4,6 +4,7 @@
 #include "arch/x86/cpu.h"
 #include "lib/errno.h"
 #include "lib/string.h"
+#include "vmx/arch_caps.h"
 #include "vmx/caps.h"
 #include "vmx/cpuid.h"
 #include "vmx/cr.h"
@@ -91,6 +92,13 @@ static int read_feature_control(struct vcpu *v, uint32_t msr, uint64_t *value)
 {
     (void)v, (void)msr;
     *value = FEATURE_CONTROL_LOCK;
+    return 0;
+}
+
+static int read_arch_capabilities(struct vcpu *v, uint32_t msr, uint64_t *value)
+{
+    (void)v, (void)msr;
+    *value = arch_capabilities();
     return 0;
 }
 
@@ -218,6 +226,7 @@ static const struct msr_rule {
     { MSR_EFER,            MSR_EFER,            false, read_efer, write_efer },
     { MSR_TSC,             MSR_TSC,             false, read_tsc, write_tsc },
     { MSR_FEATURE_CONTROL, MSR_FEATURE_CONTROL, false, read_feature_control, NULL },
+    { MSR_ARCH_CAPABILITIES, MSR_ARCH_CAPABILITIES, false, read_arch_capabilities, NULL },
     { 0x17,                0x17,                false, read_zero, NULL },      /* platform id */
     { MSR_BIOS_SIGN_ID,    MSR_BIOS_SIGN_ID,    false, read_zero, write_ignore },
     { MSR_BIOS_UPDT_TRIG,  MSR_BIOS_UPDT_TRIG,  false, NULL, write_ignore },

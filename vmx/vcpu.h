@@ -43,7 +43,7 @@ struct vcpu_extra {
 
 struct pvclock { uint64_t msr, wall_msr; uint32_t version; };
 
-#define EXIT_RING 16
+#define EXIT_RING 64u          /* a power of two */
 struct exit_record { uint64_t tsc, rip, qualification; uint32_t reason; };
 
 #define MTRR_VARIABLE 8
@@ -114,5 +114,7 @@ void vcpu_control(struct vcpu *v, uint32_t bit, bool on);
 uint64_t vcpu_tick(const struct vcpu *v);          /* VM's clock now */
 /* Registers, control registers, segments, last exits, through the log; the vCPU is loaded. */
 void vcpu_dump(struct vcpu *v, const char *why);
+/* The last exits, at most this many, oldest first, a line each. Of another pCPU's vCPU some may be torn. */
+void vcpu_last_exits(const struct vcpu *v, unsigned most, void (*print)(const char *line));
 /* The guest's linear memory at its present privilege; -EFAULT with *error_code for #PF. */
 int vcpu_translate(struct vcpu *v, uint64_t linear, unsigned access, struct gpa *out, uint32_t *error_code);
