@@ -117,13 +117,20 @@ static void power_off_wanted(void *ctx)
     power(ctx, BOARD_POWER_OFF);
 }
 
+/* After a timer of vCPU 0's queue: its pCPU, where this runs, looks at the queue anyway. */
+static void leave_timer(struct board *b)
+{
+    b->next_timer = 0;
+    leave(b, NOBODY);
+}
+
 static void pit_fire(struct vtimer *timer, uint64_t now)
 {
     struct board *b = container_of(timer, struct board, pit.timer);
 
     enter(b);
     pit_expire(&b->pit, now);
-    leave(b, NOBODY);
+    leave_timer(b);
 }
 
 static void rtc_fire(struct vtimer *timer, uint64_t now)
@@ -132,7 +139,7 @@ static void rtc_fire(struct vtimer *timer, uint64_t now)
 
     enter(b);
     rtc_expire(&b->rtc, now);
-    leave(b, NOBODY);
+    leave_timer(b);
 }
 
 static void pm_fire(struct vtimer *timer, uint64_t now)
@@ -141,7 +148,7 @@ static void pm_fire(struct vtimer *timer, uint64_t now)
 
     enter(b);
     acpi_pm_expire(&b->pm, now);
-    leave(b, NOBODY);
+    leave_timer(b);
 }
 
 static void lapic_ipi(void *ctx, unsigned from, uint64_t icr)

@@ -50,7 +50,10 @@ void board_reset(struct board *b);
 uint32_t board_pio_read(struct board *b, unsigned vcpu, uint16_t port, unsigned size);
 void board_pio_write(struct board *b, unsigned vcpu, uint16_t port, unsigned size, uint32_t value);
 
-/* Device memory, size 1, 2, 4 or 8, outside RAM. Memory nobody owns reads all ones, writes vanish; both are counted. */
+/*
+ * Device memory, size 1, 2, 4 or 8, outside RAM. Memory nobody owns reads all ones, writes vanish; both are counted.
+ * Own vCPU: each has its own local APIC's page.
+ */
 uint64_t board_mmio_read(struct board *b, unsigned vcpu, struct gpa addr, unsigned size);
 void board_mmio_write(struct board *b, unsigned vcpu, struct gpa addr, unsigned size, uint64_t value);
 

@@ -221,7 +221,7 @@ static void disassemble(const struct acpi_header *h, const char *dir)
     assert_non_null(f);
     assert_int_equal(fwrite(h, 1, h->length, f), h->length);
     fclose(f);
-    snprintf(line, sizeof(line), "cd %s && iasl -d %.4s.aml > log 2>&1 && ! grep -i -E 'error|warning|invalid' log *.dsl",
+    snprintf(line, sizeof(line), "cd %s && iasl -d %.4s.aml > log 2>&1 && ! grep -iE 'error|warning|invalid' log *.dsl",
              dir, h->signature);
     assert_int_equal(system(line), 0);
 }

@@ -175,6 +175,12 @@ static void test_level(void **state)
     out(0xa0, 0x20);
     out(0x20, 0x20);
     assert_false(intr);
+    pic_set_irq(&pic, 5, true);
+    pic_acknowledge(&pic);
+    out(0x20, 0x20);
+    assert_false(intr);
+    pic_elcr_write(&pic, 0x4d0, 1, 0x20);       /* turned to level while it stands */
+    assert_true(intr);
 }
 
 static void test_elcr_reserved(void **state)

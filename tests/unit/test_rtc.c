@@ -211,6 +211,7 @@ static void test_periodic_interrupt(void **state)
     assert_in_range(periodic(6, 1000), 1023, 1025);
     assert_in_range(periodic(3, 1000), 8190, 8194);
     assert_in_range(periodic(1, 1000), 255, 257);
+    assert_in_range(periodic(2, 1000), 127, 129);
     assert_in_range(periodic(15, 4000), 7, 9);
     assert_int_equal(periodic(0, 500), 0);
 }
