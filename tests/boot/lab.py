@@ -79,6 +79,9 @@ class Trial:
         self.results.append((name, bool(passed), "" if passed else str(detail)))
         return bool(passed)
 
+    def time_is_over(self):
+        return time.monotonic() >= self.deadline
+
     def need(self, name, passed, detail=""):
         """A check that the rest depends on."""
         if not self.check(name, passed, detail):

@@ -108,8 +108,9 @@ def two_guests(t):
     with t.machine(t.image(demo, lab.linux()), cpus=4) as m:
         m.wait("four processors are entered", r"^mirrorball: 4 processors: into our own world")
         start = m.at
-        for name in GUESTS:
-            m.wait(f"{name} starts", rf"^mirrorball: vm {name}: starts with 256 MiB and 1 vCPUs", since=start)
+        cpus = [m.wait(f"{name} starts", rf"^mirrorball: vm {name}: starts with 256 MiB and 1 vCPUs, the first on "
+                       r"cpu (\d+)", since=start)[1] for name in GUESTS]
+        t.check("each guest has a processor of its own", len(set(cpus)) == len(GUESTS), f"cpus {' and '.join(cpus)}")
         for name in GUESTS:
             m.wait(f"{name}: Debian's kernel speaks", rf"^\[{name}\] .*Linux version .*Debian", since=start)
         m.send("\r")
