@@ -37,7 +37,7 @@ static inline void fake_guest_free(struct fake_guest *p)
     free(p);
 }
 
-static int fake_check(struct fake_guest *p, uint64_t at, size_t n)
+static inline int fake_check(struct fake_guest *p, uint64_t at, size_t n)
 {
     if (at > p->low_size || n > p->low_size - at)
         return -EFAULT;
