@@ -18,6 +18,7 @@ enum { R = 1, W = 2, D = 4 };
 static const struct { uint32_t first, last; unsigned may; } expected[] = {
     { 0x0, 0x1, R | W },       { 0x10, 0x10, R | W },     { 0x17, 0x17, R },         { 0x1b, 0x1b, R | W },
     { 0x3a, 0x3a, R },         { 0x79, 0x79, W },         { 0x8b, 0x8b, R | W },     { 0xfe, 0xfe, R },
+    { 0x10a, 0x10a, R },
     { 0x174, 0x176, D },       { 0x179, 0x17a, R | W },   { 0x1a0, 0x1a0, R | W },   { 0x1d9, 0x1d9, R | W },
     { 0x200, 0x20f, R | W },   { 0x250, 0x250, R | W },   { 0x258, 0x259, R | W },   { 0x268, 0x26f, R | W },
     { 0x277, 0x277, D },       { 0x2ff, 0x2ff, R | W },   { 0x6e0, 0x6e0, R | W },   { 0x800, 0x8ff, R | W },
@@ -166,6 +167,22 @@ static void test_constants(void **state)
     assert_int_equal(msr_guest_write(&vcpu, MSR_BIOS_SIGN_ID, 0x1234), 0);
     assert_int_equal(msr_guest_read(&vcpu, MSR_BIOS_SIGN_ID, &value), 0);
     assert_int_equal(value, 0);
+}
+
+/* Immunities pass; what announces a control MSR that guests do not have does not, nor what makes things worse (RSBA). */
+static void test_arch_capabilities(void **state)
+{
+    static const uint8_t hidden[] = { 1, 2, 3, 7, 9, 10, 11, 12, 16, 17, 18, 19, 21, 22, 23, 25, 28, 63 };
+    uint64_t value;
+
+    fake_msr_set(MSR_ARCH_CAPABILITIES, ~0ull);
+    assert_int_equal(msr_guest_read(&vcpu, MSR_ARCH_CAPABILITIES, &value), 0);
+    for (size_t i = 0; i < ARRAY_SIZE(hidden); i++)
+        assert_false(value >> hidden[i] & 1);
+    assert_true(value & BIT(0) && value & BIT(5) && value & BIT(8)); /* RDCL, MDS, TAA */
+    fake_msr_set(MSR_ARCH_CAPABILITIES, 0);
+    assert_int_equal(msr_guest_read(&vcpu, MSR_ARCH_CAPABILITIES, &value), 0);
+    assert_int_equal(value & ~BIT(62), 0);
 }
 
 static void test_misc_enable_is_kept(void **state)
@@ -367,6 +384,7 @@ int main(void)
         cmocka_unit_test_setup(test_refusals_fault, vcpu_setup),
         cmocka_unit_test_setup(test_board_refuses, vcpu_setup),
         cmocka_unit_test_setup(test_constants, vcpu_setup),
+        cmocka_unit_test_setup(test_arch_capabilities, vcpu_setup),
         cmocka_unit_test_setup(test_misc_enable_is_kept, vcpu_setup),
         cmocka_unit_test_setup(test_debugctl, vcpu_setup),
         cmocka_unit_test_setup(test_efer, vcpu_setup),

@@ -145,6 +145,7 @@ static inline void fake_features(void)
     fake_cpuid_set(0x80000000, 0, 0x80000008, 0, 0, 0);
     fake_cpuid_set(0x80000001, 0, 0, 0, ~0u, ~0u);
     fake_cpuid_set(0x80000008, 0, 0x3028, 0, 0, 0); /* 40 and 48 bits */
+    fake_msr_set(MSR_ARCH_CAPABILITIES, 0);
     vmx_caps = (struct vmx_caps){
         .revision = 1, .cr0_fixed0 = CR0_PE | CR0_NE | CR0_PG, .cr0_fixed1 = UINT32_MAX,
         .cr4_fixed0 = CR4_VMXE, .cr4_fixed1 = 0x3727ff, .vpid = true,
