@@ -184,8 +184,11 @@ static void test_nothing_is_invented(void **state)
     assert_int_equal(c.r[CPUID_ECX], 1u << 31);
     assert_int_equal(c.r[CPUID_EDX], 0);
     for (uint32_t leaf = 2; leaf < 0x20; leaf++)
-        if (leaf != 0xb)
+        if (leaf != 7 && leaf != 0xb)
             assert_zero(leaf, 0);
+    c = ask(7, 0);
+    assert_int_equal(c.r[CPUID_EAX] | c.r[CPUID_EBX] | c.r[CPUID_ECX], 0);
+    assert_int_equal(c.r[CPUID_EDX], 1u << 29); /* IA32_ARCH_CAPABILITIES, which is ours */
     for (uint32_t leaf = 0x80000000; leaf < 0x80000010; leaf++)
         assert_zero(leaf, 0);
 }
