@@ -84,8 +84,8 @@ static int load_by_addresses(struct load *l, uint32_t offset, const struct mb_he
         return load_fail(l, ENOEXEC, "kernel is damaged: multiboot load end 0x%x is not above its start 0x%x",
                          h->load_end_addr, h->load_addr);
     if (size > file->size - from)
-        return load_fail(l, ENOEXEC, "kernel is truncated: its multiboot header loads 0x%llx bytes, the file has 0x%llx",
-                         (unsigned long long)size, (unsigned long long)(file->size - from));
+        return load_fail(l, ENOEXEC, "kernel is truncated: its multiboot header loads 0x%llx bytes, the file has "
+                         "0x%llx", (unsigned long long)size, (unsigned long long)(file->size - from));
     *end = load + size;
     if (h->bss_end_addr && h->bss_end_addr < *end)
         return load_fail(l, ENOEXEC, "kernel is damaged: multiboot BSS end 0x%x is below its start 0x%llx",

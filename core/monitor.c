@@ -84,7 +84,7 @@ static void cmd_console(int argc, char **argv)
 
 static void cmd_mem(int argc, char **argv)
 {
-    static const char *const kinds[PAGE_KINDS] = { "free", "hypervisor", "tables", "private" };
+    static const char *const kinds[PAGE_KINDS] = { "free", "hypervisor", "tables", "private", "zeroed" };
     struct page_counts c;
 
     (void)argc, (void)argv;

@@ -196,6 +196,8 @@ static bool others_wait(struct run_queue *q, const struct slot *self)
 
 static void idle(struct run_queue *q)
 {
+    if (page_zero_ahead(cpu_this()->node))
+        return;
     arm(q, false);
     sti_hlt_cli();
 }

@@ -14,10 +14,17 @@ struct range {
     struct mpage *pages;
 };
 
+#define ZERO_STEP      (64 * KIB)
+#define STOCK_FRACTION 8
+
 struct node {
     struct spinlock lock;
     uint32_t free_list[PAGE_ORDERS];
     struct page_counts counts;
+    uint32_t stock;            /* zeroed 2 MiB blocks, linked by next */
+    _Atomic bool zeroing;      /* a processor is at the block below */
+    struct hpa half_zeroed;
+    uint64_t zeroed;           /* bytes of it */
 };
 
 static struct range ranges[MAX_RANGES];
@@ -140,15 +147,42 @@ int page_add_range(uint64_t base, uint64_t size, unsigned node)
     return 0;
 }
 
+/* Lock held. */
+static struct hpa stock_pop(struct node *n)
+{
+    uint64_t frame = n->stock;
+
+    if (frame) {
+        n->stock = entry(frame)->next;
+        n->counts.by_kind[PAGE_ZEROED] -= BIT(PAGE_ORDER_2M);
+    }
+    return HPA(frame << PAGE_SHIFT);
+}
+
+/* Gives the stock back to the free lists, for blocks of other sizes. Lock held; false: it was empty. */
+static bool stock_dissolve(struct node *n)
+{
+    struct hpa p = stock_pop(n);
+    bool any = p.v;
+
+    for (; p.v; p = stock_pop(n)) {
+        n->counts.free += BIT(PAGE_ORDER_2M);
+        free_block(n, frame_of(p), PAGE_ORDER_2M);
+    }
+    return any;
+}
+
 static struct hpa alloc_from(struct node *n, unsigned order, enum page_kind kind)
 {
-    unsigned have = order;
+    unsigned have;
     uint64_t frame;
     struct mpage *p;
 
     spin_lock(&n->lock);
-    while (have < PAGE_ORDERS && !n->free_list[have])
-        have++;
+    do {
+        for (have = order; have < PAGE_ORDERS && !n->free_list[have];)
+            have++;
+    } while (have == PAGE_ORDERS && stock_dissolve(n));
     if (have == PAGE_ORDERS) {
         spin_unlock(&n->lock);
         return HPA_NONE;
@@ -172,6 +206,60 @@ static struct hpa alloc_from(struct node *n, unsigned order, enum page_kind kind
     return HPA(frame << PAGE_SHIFT);
 }
 
+static struct hpa stock_take(struct node *n, enum page_kind kind)
+{
+    struct hpa p;
+
+    spin_lock(&n->lock);
+    p = stock_pop(n);
+    if (p.v) {
+        struct mpage *e = page_of(p);
+
+        *e = (struct mpage){ .kind = (uint8_t)kind, .order = PAGE_ORDER_2M, .node = e->node, .head = true };
+        n->counts.by_kind[kind] += BIT(PAGE_ORDER_2M);
+    }
+    spin_unlock(&n->lock);
+    return p;
+}
+
+static void stock_put(struct node *n, struct hpa block)
+{
+    spin_lock(&n->lock);
+    page_of(block)->next = n->stock;
+    n->stock = (uint32_t)frame_of(block);
+    spin_unlock(&n->lock);
+}
+
+static bool stock_wanted(struct node *n)
+{
+    return n->counts.by_kind[PAGE_ZEROED] < n->counts.total / STOCK_FRACTION &&
+           n->counts.free > n->counts.total / STOCK_FRACTION;
+}
+
+bool page_zero_ahead(unsigned node)
+{
+    struct node *n = &nodes[node];
+    bool work;
+
+    if (atomic_exchange(&n->zeroing, true))
+        return false;
+    if (!n->half_zeroed.v && stock_wanted(n)) {
+        n->half_zeroed = alloc_from(n, PAGE_ORDER_2M, PAGE_ZEROED);
+        n->zeroed = 0;
+    }
+    work = n->half_zeroed.v;
+    if (work) {
+        memset((char *)hpa_ptr(n->half_zeroed) + n->zeroed, 0, ZERO_STEP);
+        n->zeroed += ZERO_STEP;
+        if (n->zeroed == PAGE_SIZE_2M) {
+            stock_put(n, n->half_zeroed);
+            n->half_zeroed = HPA_NONE;
+        }
+    }
+    atomic_store(&n->zeroing, false);
+    return work;
+}
+
 struct hpa page_alloc(unsigned node, unsigned order, enum page_kind kind)
 {
     for (unsigned i = 0; i < NUMA_MAX_NODES; i++) {
@@ -185,8 +273,11 @@ struct hpa page_alloc(unsigned node, unsigned order, enum page_kind kind)
 
 struct hpa page_alloc_zeroed(unsigned node, unsigned order, enum page_kind kind)
 {
-    struct hpa p = page_alloc(node, order, kind);
+    struct hpa p = order == PAGE_ORDER_2M ? stock_take(&nodes[node], kind) : HPA_NONE;
 
+    if (p.v)
+        return p;
+    p = page_alloc(node, order, kind);
     if (p.v)
         memset(hpa_ptr(p), 0, PAGE_SIZE << order);
     return p;
@@ -197,7 +288,7 @@ void page_free(struct hpa page, unsigned order)
     struct mpage *p = page_of(page);
     struct node *n;
 
-    if (page.v % (PAGE_SIZE << order) || !p || !p->head || p->kind == PAGE_FREE || p->order != order)
+    if (page.v % (PAGE_SIZE << order) || !p || !p->head || p->kind == PAGE_FREE || p->kind == PAGE_ZEROED || p->order != order)
         panic("page_free: %#lx is no allocated block of order %u", page.v, order);
     n = &nodes[p->node];
     spin_lock(&n->lock);
@@ -232,7 +323,7 @@ void page_count(unsigned node, struct page_counts *out)
             continue;
         spin_lock(&nodes[i].lock);
         out->total += nodes[i].counts.total;
-        out->free += nodes[i].counts.free;
+        out->free += nodes[i].counts.free + nodes[i].counts.by_kind[PAGE_ZEROED];
         for (unsigned k = 0; k < PAGE_KINDS; k++)
             out->by_kind[k] += nodes[i].counts.by_kind[k];
         spin_unlock(&nodes[i].lock);

@@ -13,6 +13,7 @@ enum page_kind {
     PAGE_HYPERVISOR,           /* the hypervisor's own data: per-CPU blocks, boards, VMCSs */
     PAGE_TABLE,                /* page tables: our own, EPT, pmap */
     PAGE_PRIVATE,              /* guest memory of one VM */
+    PAGE_ZEROED,               /* free, and zeroed ahead of need: counted as free */
     PAGE_KINDS,
 };
 
@@ -46,10 +47,16 @@ int page_add_range(uint64_t base, uint64_t size, unsigned node);
 
 /* 2^order pages, naturally aligned, contents undefined; from the node asked for, else from the others. HPA_NONE: none left. */
 struct hpa page_alloc(unsigned node, unsigned order, enum page_kind kind);
-/* The same, zeroed. */
+/* The same, zeroed: 2 MiB blocks from the stock zeroed ahead, if there are any. */
 struct hpa page_alloc_zeroed(unsigned node, unsigned order, enum page_kind kind);
 /* Gives a block back. Double free, a foreign address or a wrong order is a bug of ours: panic. */
 void page_free(struct hpa page, unsigned order);
+
+/*
+ * Idle time's work: zeroes a little more (64 KiB) of a 2 MiB block for the node's stock. False: there is nothing to do,
+ * the stock being full (an eighth of the node), memory short, or another processor at it.
+ */
+bool page_zero_ahead(unsigned node);
 
 /* The memmap entry of a machine page, NULL if it is not ours. */
 struct mpage *page_of(struct hpa page);

@@ -127,6 +127,34 @@ static void test_split_pages_free_one_by_one(void **state)
     assert_int_equal(free_pages(), before);
 }
 
+/* Blocks zeroed ahead count as free, come out zero, and go back to other sizes when those run short. */
+static void test_zeroed_ahead(void **state)
+{
+    uint64_t before = free_pages(), n = 0;
+    struct hpa *p = calloc(before + 1, sizeof(*p)), block;
+    struct page_counts c;
+
+    while (page_zero_ahead(0))
+        n++;
+    page_count(NUMA_MAX_NODES, &c);
+    assert_true(n >= 4 * 32); /* 8 MiB of 64, in steps of 64 KiB */
+    assert_true(c.by_kind[PAGE_ZEROED] >= 4 * 512);
+    assert_int_equal(free_pages(), before);
+    block = page_alloc_zeroed(0, PAGE_ORDER_2M, PAGE_PRIVATE);
+    for (uint64_t i = 0; i < PAGE_SIZE_2M / 8; i++)
+        assert_int_equal(((uint64_t *)hpa_ptr(block))[i], 0);
+    assert_int_equal(page_of(block)->kind, PAGE_PRIVATE);
+    assert_int_equal(free_pages(), before - 512);
+    page_free(block, PAGE_ORDER_2M);
+    for (n = 0; (p[n] = page_alloc(0, 0, PAGE_PRIVATE)).v;)
+        n++;
+    assert_int_equal(n, before);
+    while (n--)
+        page_free(p[n], 0);
+    assert_int_equal(free_pages(), before);
+    free(p);
+}
+
 /* No block handed out overlaps another, whatever the order of calls. */
 static void test_random(void **state)
 {
@@ -168,6 +196,7 @@ int main(void)
         cmocka_unit_test_setup(test_exhaustion_and_coalescing, setup),
         cmocka_unit_test_setup(test_other_node_when_one_is_empty, setup),
         cmocka_unit_test_setup(test_split_pages_free_one_by_one, setup),
+        cmocka_unit_test_setup(test_zeroed_ahead, setup),
         cmocka_unit_test_setup(test_random, setup),
     };
 
