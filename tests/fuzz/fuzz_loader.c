@@ -5,9 +5,9 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /*
- * Any bytes as a kernel. The first byte chooses the VM's memory and the number of ramdisks. A file is either refused with
- * a sentence or leaves an entry inside RAM. Build: clang -fsanitize=fuzzer,address,undefined -I. tests/fuzz/fuzz_loader.c
- * core/e820.c core/loader*.c lib/format.c
+ * Any bytes as a kernel. The first byte chooses the VM's memory and the number of ramdisks. A file is either refused
+ * with a sentence or leaves an entry inside RAM. Build: clang -fsanitize=fuzzer,address,undefined -I.
+ * tests/fuzz/fuzz_loader.c core/e820.c core/loader*.c lib/format.c
  */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -4,8 +4,8 @@
 #include "tests/guests/rt/rt.h"
 
 /*
- * Misbehaves as its command line says. Where bare hardware lets a guest go on, it prints "crash: survived WHAT" and ends
- * in order; where it does not, the hypervisor has to stop this guest and no other.
+ * Misbehaves as its command line says. Where bare hardware lets a guest go on, it prints "crash: survived WHAT" and
+ * ends in order; where it does not, the hypervisor has to stop this guest and no other.
  */
 extern const char real_mode_part[], real_mode_end[];
 int visit_real_mode(void);
@@ -175,8 +175,9 @@ static void jump_to(void *address)
 
 static void load_rflags(void *flags)
 {
-    __asm__ volatile("movq %%rsp, %%rax\n\tpushq $0x10\n\tpushq %%rax\n\tpushq %0\n\tpushq $8\n\tleaq 1f(%%rip), %%rax\n\t"
-                     "pushq %%rax\n\tiretq\n1:" : : "r"(*(uint64_t *)flags) : "rax", "memory", "cc");
+    __asm__ volatile("movq %%rsp, %%rax\n\tpushq $0x10\n\tpushq %%rax\n\tpushq %0\n\tpushq $8\n\t"
+                     "leaq 1f(%%rip), %%rax\n\tpushq %%rax\n\tiretq\n1:"
+                     : : "r"(*(uint64_t *)flags) : "rax", "memory", "cc");
 }
 
 /* Every bit turned over in a register, one at a time, but for those of spare; then what was there again. */

@@ -8,9 +8,10 @@ GUEST_NAMES := sensitive privileged interrupts crash
 GUESTS := $(GUEST_NAMES:%=$(BUILD)/guests/%.elf)
 
 GUEST_CC ?= gcc
-GUEST_CFLAGS := -std=gnu11 -O2 -g -m64 -march=x86-64 -ffreestanding -mno-red-zone -mgeneral-regs-only -fno-pic -fno-pie \
-	-mcmodel=small -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -fno-strict-aliasing \
-	-Wall -Wextra -Werror -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wno-array-bounds -I. -MMD -MP
+GUEST_CFLAGS := -std=gnu11 -O2 -g -m64 -march=x86-64 -ffreestanding -mno-red-zone -mgeneral-regs-only -fno-pic \
+	-fno-pie -mcmodel=small -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none \
+	-fno-strict-aliasing -Wall -Wextra -Werror -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wno-array-bounds \
+	-I. -MMD -MP
 GUEST_RT_SOURCES := $(wildcard tests/guests/rt/*.c) lib/format.c lib/string.c
 GUEST_RT := $(GUEST_RT_SOURCES:%.c=$(BUILD)/guests/obj/%.o) \
 	$(patsubst %.asm,$(BUILD)/guests/obj/%.asm.o,$(wildcard tests/guests/rt/*.asm))

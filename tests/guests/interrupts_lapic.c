@@ -5,6 +5,7 @@
 /* The local APIC: its registers by every kind of instruction, its modes and its timer (SDM vol. 3, chapter 10). */
 
 #define LAPIC ((volatile uint8_t *)0xfee00000)
+#define TPR   (*(volatile uint32_t *)(LAPIC + APIC_TPR))
 enum { TIMER = 0x51, LOW = 0x61, MIDDLE = 0x72, HIGH = 0x83 };
 
 static uint32_t mmio(unsigned offset)
@@ -40,13 +41,13 @@ void check_lapic_access(void)
     to = LAPIC + APIC_TPR;
     __asm__ volatile("stosl" : "+D"(to) : "a"(0x20) : "memory");
     check("stos", mmio(APIC_TPR), 0x20);
-    __asm__ volatile("testl $0x20, %1\n\tsetnz %b0" : "=q"(seen) : "m"(*(volatile uint32_t *)(LAPIC + APIC_TPR)) : "cc");
+    __asm__ volatile("testl $0x20, %1\n\tsetnz %b0" : "=q"(seen) : "m"(TPR) : "cc");
     check("test with memory", seen & 0xff, 1);
-    __asm__ volatile("cmpl %1, %2\n\tsete %b0" : "=q"(seen) : "r"(0x20), "m"(*(volatile uint32_t *)(LAPIC + APIC_TPR)) : "cc");
+    __asm__ volatile("cmpl %1, %2\n\tsete %b0" : "=q"(seen) : "r"(0x20), "m"(TPR) : "cc");
     check("cmp with memory", seen & 0xff, 1);
-    __asm__ volatile("movl %1, %%r9d\n\tmovl %%r9d, %0" : "=r"(seen) : "m"(*(volatile uint32_t *)(LAPIC + APIC_TPR)) : "r9");
+    __asm__ volatile("movl %1, %%r9d\n\tmovl %%r9d, %0" : "=r"(seen) : "m"(TPR) : "r9");
     check("mov to a register above rdi", seen, 0x20);
-    *(volatile uint32_t *)(LAPIC + APIC_TPR) = 0;
+    TPR = 0;
 }
 
 /* The timer */
@@ -245,7 +246,8 @@ static void probe_wrmsr(void *w)
 
 static void check_x2apic(void)
 {
-    struct msr_write reserved = { MSR_X2APIC_BASE + APIC_TPR / 16, 0x100 }, eoi = { MSR_X2APIC_BASE + APIC_EOI / 16, 1 };
+    struct msr_write reserved = { MSR_X2APIC_BASE + APIC_TPR / 16, 0x100 };
+    struct msr_write eoi = { MSR_X2APIC_BASE + APIC_EOI / 16, 1 };
     struct msr_write version = { MSR_X2APIC_BASE + APIC_VERSION / 16, 0 }, to_xapic = { MSR_APIC_BASE, 0 };
     uint32_t id = apic_id();
 

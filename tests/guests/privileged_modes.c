@@ -51,7 +51,8 @@ static void check_control_registers(void)
 
 /* Translation */
 
-static uint64_t page_a[512] __attribute__((aligned(4096))) = { 0xaaaa }, page_b[512] __attribute__((aligned(4096))) = { 0xbbbb };
+static uint64_t page_a[512] __attribute__((aligned(4096))) = { 0xaaaa };
+static uint64_t page_b[512] __attribute__((aligned(4096))) = { 0xbbbb };
 static uint64_t other_root[512] __attribute__((aligned(4096)));
 
 enum { P = 1, RW = 2, US = 4 };
@@ -74,8 +75,9 @@ static void probe_call(void *address)
 static void check_page_fault(const char *name, unsigned cpl, void (*probe)(void *), uint64_t error)
 {
     struct fault fault = run_at(cpl, probe, (void *)TEST_PAGE);
+    bool right = fault.vector == VEC_PF && fault.cr2 == TEST_PAGE;
 
-    check(name, fault.vector == VEC_PF && fault.cr2 == TEST_PAGE ? fault.error : 0x1000u + (unsigned)fault.vector, error);
+    check(name, right ? fault.error : 0x1000u + (unsigned)fault.vector, error);
 }
 
 static void map_and_flush(uint64_t flags)

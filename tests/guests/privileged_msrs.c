@@ -82,7 +82,8 @@ static void check_msrs(void)
 /* System calls */
 
 extern void syscall_entry(void), sysenter_entry(void);
-static volatile uint64_t seen_cs __attribute__((used)), seen_rip __attribute__((used)), seen_flags __attribute__((used));
+static volatile uint64_t seen_cs __attribute__((used)), seen_rip __attribute__((used));
+static volatile uint64_t seen_flags __attribute__((used));
 
 /* Both note what they find; SYSENTER saves no way back, so that one leaves by the runtime's gate. */
 __asm__(".text\n"

@@ -238,10 +238,9 @@ static void check_segments(unsigned cpl)
 
 static void probe_push_pop_fs(void *selector)
 {
-    uint64_t pushed;
+    uint64_t wanted = *(uint32_t *)selector, pushed;
 
-    __asm__ volatile("pushq %1\n\tpopq %%fs\n\tpushq %%fs\n\tpopq %0" : "=r"(pushed) : "r"((uint64_t)*(uint32_t *)selector)
-                     : "memory");
+    __asm__ volatile("pushq %1\n\tpopq %%fs\n\tpushq %%fs\n\tpopq %0" : "=r"(pushed) : "r"(wanted) : "memory");
     found = pushed & 0xffff; /* only the low half is defined */
 }
 

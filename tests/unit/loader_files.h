@@ -112,7 +112,8 @@ static inline void make_linux(void)
 
 enum { ELF_TEXT = 0x1000, ELF_TEXT_SIZE = 0x800, ELF_BSS = 0x3000, ELF_NOTE = 0x200, ELF_MULTIBOOT = 0x1010 };
 
-static inline void put_phdr(bool is64, unsigned i, uint32_t type, uint64_t offset, uint64_t at, uint64_t filesz, uint64_t memsz)
+static inline void put_phdr(bool is64, unsigned i, uint32_t type, uint64_t offset, uint64_t at, uint64_t filesz,
+                            uint64_t memsz)
 {
     size_t p = is64 ? 64 + 56u * i : 52 + 32u * i;
 

@@ -15,7 +15,11 @@ struct table { char signature[4]; uint32_t length; uint8_t rest[28]; } __attribu
 struct madt_entry { uint8_t type, length; } __attribute__((packed));
 struct madt_lapic { struct madt_entry head; uint8_t processor, id; uint32_t flags; } __attribute__((packed));
 struct madt_ioapic { struct madt_entry head; uint8_t id, reserved; uint32_t address, gsi; } __attribute__((packed));
-struct madt_x2apic { struct madt_entry head; uint16_t reserved; uint32_t id, flags, processor; } __attribute__((packed));
+struct madt_x2apic {
+    struct madt_entry head;
+    uint16_t reserved;
+    uint32_t id, flags, processor;
+} __attribute__((packed));
 
 enum { MADT_HEADER = 44, MADT_LAPIC = 0, MADT_IOAPIC = 1, MADT_X2APIC = 9, FADT_DSDT = 40, FADT_PM1A_CONTROL = 64 };
 #define SLP_EN (1u << 13)

@@ -96,7 +96,7 @@ const void *acpi_find(const char signature[4]);
 unsigned acpi_cpus(uint32_t *ids, unsigned max);
 uint64_t acpi_ioapic(void);    /* address, 0 if none */
 
-/* Interrupt controllers and the 8254 (apic.c). Registers of the local APIC by their offset in its page, in both modes. */
+/* Interrupt controllers and the 8254 (apic.c). Registers of the local APIC by their offset in its page, in any mode. */
 enum { APIC_ID = 0x20, APIC_VERSION = 0x30, APIC_TPR = 0x80, APIC_PPR = 0xa0, APIC_EOI = 0xb0, APIC_LDR = 0xd0,
        APIC_SPURIOUS = 0xf0, APIC_ISR = 0x100, APIC_IRR = 0x200, APIC_ESR = 0x280, APIC_ICR = 0x300,
        APIC_ICR_HIGH = 0x310, APIC_LVT_TIMER = 0x320, APIC_LVT_LINT0 = 0x350, APIC_LVT_ERROR = 0x370,
