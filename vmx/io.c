@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
-#include "lib/errno.h"
+#include "lib/string.h"
 #include "vmx/exits.h"
 #include "vmx/gwalk.h"
 #include "vmx/vmcs_io.h"
@@ -27,24 +27,33 @@ static uint64_t add_masked(uint64_t reg, uint64_t add, uint64_t mask)
     return mask == 0xffffffff ? (uint32_t)sum : sum;
 }
 
-/* The string operand, byte by byte since it may cross a page; 0 or -EFAULT with a #PF queued. */
-static int string_access(struct vcpu *v, uint64_t linear, uint8_t *bytes, unsigned size, bool write)
+/* Where the bytes of the string operand are, each since it may cross a page; not 0: a fault is queued. */
+static int string_addresses(struct vcpu *v, uint64_t linear, unsigned size, bool write, struct gpa at[4])
 {
-    for (unsigned i = 0; i < size; i++) {
-        uint32_t error;
-        struct gpa at;
-        int err = vcpu_translate(v, linear + i, write ? GWALK_WRITE : GWALK_READ, &at, &error);
+    int err = 0;
 
-        if (err) {
-            vcpu_page_fault(v, linear + i, error);
-            return err;
-        }
-        if (write)
-            (void)pmap_write(v->pmap, at, &bytes[i], 1); /* outside RAM: vanishes */
-        else if (pmap_read(v->pmap, at, &bytes[i], 1))
+    for (unsigned i = 0; i < size && !err; i++)
+        err = vcpu_translate_or_fault(v, linear + i, write ? GWALK_WRITE : GWALK_READ, &at[i]);
+    return err;
+}
+
+/* What is outside RAM reads as ones, and writes there vanish. */
+static uint32_t string_read(struct vcpu *v, const struct gpa at[4], unsigned size)
+{
+    uint8_t bytes[4] = { 0 };
+    uint32_t value;
+
+    for (unsigned i = 0; i < size; i++)
+        if (pmap_read(v->pmap, at[i], &bytes[i], 1))
             bytes[i] = 0xff;
-    }
-    return 0;
+    memcpy(&value, bytes, sizeof(value));
+    return value;
+}
+
+static void string_write(struct vcpu *v, const struct gpa at[4], unsigned size, uint32_t value)
+{
+    for (unsigned i = 0; i < size; i++)
+        (void)pmap_write(v->pmap, at[i], (const uint8_t *)&value + i, 1);
 }
 
 /* One iteration an exit: RIP moves after the last. */
@@ -53,18 +62,18 @@ static void io_string(struct vcpu *v, uint64_t q)
     uint64_t mask = address_mask(), linear = vmread(VMCS_EXIT_GUEST_LINEAR);
     uint64_t *index = q & IO_IN ? &v->regs.rdi : &v->regs.rsi;
     unsigned size = IO_SIZE(q);
-    uint32_t value = 0;
+    struct gpa at[4];
 
     if ((q & IO_REP) && !(v->regs.rcx & mask)) {
         vcpu_skip(v);
         return;
     }
+    if (string_addresses(v, linear, size, q & IO_IN, at))
+        return; /* before the port is read: what it gave would be lost */
     if (q & IO_IN)
-        value = v->ops->pio_read(v, IO_PORT(q), size);
-    if (string_access(v, linear, (uint8_t *)&value, size, q & IO_IN))
-        return;
-    if (!(q & IO_IN))
-        v->ops->pio_write(v, IO_PORT(q), size, value);
+        string_write(v, at, size, v->ops->pio_read(v, IO_PORT(q), size));
+    else
+        v->ops->pio_write(v, IO_PORT(q), size, string_read(v, at, size));
     *index = add_masked(*index, vmread(VMCS_GUEST_RFLAGS) & BIT(10) ? -(uint64_t)size : size, mask);
     if (q & IO_REP) {
         v->regs.rcx = add_masked(v->regs.rcx, -1ull, mask);

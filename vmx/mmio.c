@@ -12,7 +12,7 @@
 struct access {
     struct vcpu *v;
     struct gpa at;
-    bool faulted;              /* a #PF is queued for the guest */
+    bool faulted;              /* an exception is queued for the guest */
 };
 
 static uint64_t dev_read(void *ctx, unsigned size)
@@ -42,13 +42,12 @@ static enum code_size code_size(void)
 static int byte_access(struct access *a, uint64_t linear, uint8_t *byte, bool write)
 {
     struct vcpu *v = a->v;
-    uint32_t error;
     struct gpa at;
+    int err = vcpu_translate_or_fault(v, linear, write ? GWALK_WRITE : GWALK_READ, &at);
 
-    if (vcpu_translate(v, linear, write ? GWALK_WRITE : GWALK_READ, &at, &error)) {
-        vcpu_page_fault(v, linear, error);
+    if (err) {
         a->faulted = true;
-        return -EFAULT;
+        return err;
     }
     if (!pmap_is_ram(v->pmap, at, 1)) {
         if (write)

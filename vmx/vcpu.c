@@ -162,3 +162,15 @@ int vcpu_translate(struct vcpu *v, uint64_t linear, unsigned access, struct gpa 
 
     return gwalk(&s, linear, (enum gwalk_access)access, walk_read, v->pmap, out, error_code);
 }
+
+int vcpu_translate_or_fault(struct vcpu *v, uint64_t linear, unsigned access, struct gpa *out)
+{
+    uint32_t error;
+    int err = vcpu_translate(v, linear, access, out, &error);
+
+    if (err == -ERANGE)
+        vcpu_exception_error(v, 13, 0);
+    else if (err)
+        vcpu_page_fault(v, linear, error);
+    return err;
+}
