@@ -107,7 +107,7 @@ static void emulate(struct vcpu *v, struct gpa at, bool write)
     struct access a = { v, at, false };
     const struct insn_env env = { &a, dev_read, dev_write, mem_read, mem_write, write };
     uint64_t rflags = vmread(VMCS_GUEST_RFLAGS);
-    uint8_t bytes[INSN_MAX];
+    uint8_t bytes[INSN_MAX] = { 0 };
     struct insn insn;
     bool again = false;
     size_t n = fetch(v, bytes);
@@ -147,6 +147,8 @@ void exit_ept_violation(struct vcpu *v)
         v->ops->stop(v, "it executes where there is no memory");
     else if (!(q & EPT_VIOLATION_TRANSLATED) || !(q & EPT_VIOLATION_LINEAR))
         v->ops->stop(v, "its page tables lie where there is no memory");
+    else if (vmread(VMCS_IDT_VECTORING_INFO) & INTR_VALID) /* no instruction made this access */
+        v->ops->stop(v, "its stack or descriptor tables lie where there is no memory");
     else
         emulate(v, at, q & EPT_VIOLATION_WRITE);
 }
