@@ -12,9 +12,9 @@ struct out {
     size_t size, len;
 };
 
-/* One conversion: %[-0][width][.precision][length]conv. precision < 0: not given. */
+/* One conversion: %[-0#][width][.precision][length]conv. precision < 0: not given. */
 struct spec {
-    bool left, zero;
+    bool left, zero, prefix;
     int width, precision;
     unsigned bytes; /* size of the integer argument */
     char conv;
@@ -132,9 +132,10 @@ static struct spec parse_spec(const char **fmt, struct args *a)
 {
     struct spec s = { .precision = -1 };
 
-    for (; **fmt == '-' || **fmt == '0'; ++*fmt) {
+    for (; **fmt == '-' || **fmt == '0' || **fmt == '#'; ++*fmt) {
         s.left |= **fmt == '-';
         s.zero |= **fmt == '0';
+        s.prefix |= **fmt == '#';
     }
     s.width = take_count(fmt, a);
     if (s.width < 0) {
@@ -169,7 +170,7 @@ static void convert(struct out *out, const struct spec *s, struct args *a)
         break;
     case 'x':
     case 'X':
-        put_number(out, s, take_unsigned(a, s), 16, "");
+        put_number(out, s, take_unsigned(a, s), 16, s->prefix ? "0x" : "");
         break;
     case 'p':
         put_number(out, s, (uint64_t)(uintptr_t)va_arg(a->ap, void *), 16, "0x");

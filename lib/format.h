@@ -6,7 +6,7 @@
 #include <stddef.h>
 
 /*
- * printf into a buffer: %d %i %u %x %X %p %c %s %% with flags '-' and '0', width, precision (numbers or *) and
+ * printf into a buffer: %d %i %u %x %X %p %c %s %% with flags '-', '0' and '#' (0x), width, precision (numbers or *) and
  * the lengths hh h l ll z. Always terminates when size > 0; returns the length the whole text would have.
  */
 int format_v(char *buf, size_t size, const char *fmt, va_list ap);
