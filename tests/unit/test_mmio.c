@@ -138,19 +138,18 @@ static void test_end_of_instruction(void **state)
 /* The instruction lies in two pages that are not neighbours in the guest's memory. */
 static void test_code_crosses_a_page(void **state)
 {
-    static const uint8_t code[] = { 0x8b, 0x04, 0x25, 0x30, 0x50, 0, 0 };
-    uint64_t rip = 0x2000 - 3;
+    uint64_t rip = 0x2000 - 1;
 
     guest_map(0x2000, 0x40000, PTE_P);
-    guest_put(rip, code, 3);
-    guest_put(0x40000, code + 3, sizeof(code) - 3);
-    guest_put(0x2000, "\xff\xff\xff\xff", 4);
-    world.in = 77;
+    guest_put(rip, "\x48", 1);                 /* mov rax, [rbx] */
+    guest_put(0x40000, "\x8b\x03", 2);
+    guest_put(0x2000, "\xff\xff", 2);
+    world.in = 0x1122334455667788;
     vmwrite(VMCS_GUEST_RIP, rip);
     violation(&vcpu, DEVICE + 0x30, HERE | EPT_VIOLATION_READ);
     assert_int_equal(world.stops, 0);
-    assert_int_equal(vmread(VMCS_GUEST_RIP), rip + sizeof(code));
-    assert_int_equal(vcpu.regs.rax, 77);
+    assert_int_equal(vmread(VMCS_GUEST_RIP), rip + 3);
+    assert_int_equal(vcpu.regs.rax, world.in);
 }
 
 /* The next page is not there, and not needed. */
@@ -185,6 +184,18 @@ static void test_32_bit_code(void **state)
     assert_int_equal(world.stops, 0);
     assert_int_equal(vcpu.regs.rax, 5);
     assert_int_equal(vmread(VMCS_GUEST_RIP), 0x2005);
+}
+
+static void test_compatibility_mode(void **state)
+{
+    vmwrite(VMCS_GUEST_CS_AR, AR_P | AR_S | 0xb | AR_DB | AR_G);
+    vmwrite(VMCS_GUEST_CS_BASE, 0xfffff000);
+    guest_put(0x1000, "\x8b\x03", 2);         /* mov eax, [ebx] */
+    world.in = 6;
+    vmwrite(VMCS_GUEST_RIP, 0x2000);
+    violation(&vcpu, DEVICE, HERE | EPT_VIOLATION_READ);
+    assert_int_equal(world.stops, 0);
+    assert_int_equal(vcpu.regs.rax, 6);
 }
 
 static void test_16_bit_code(void **state)
@@ -393,6 +404,7 @@ int main(void)
         cmocka_unit_test_setup(test_code_crosses_a_page, setup),
         cmocka_unit_test_setup(test_code_ends_with_a_page, setup),
         cmocka_unit_test_setup(test_32_bit_code, setup),
+        cmocka_unit_test_setup(test_compatibility_mode, setup),
         cmocka_unit_test_setup(test_16_bit_code, setup),
         cmocka_unit_test_setup(test_string_to_device, setup),
         cmocka_unit_test_setup(test_string_from_device, setup),
