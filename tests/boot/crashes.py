@@ -93,7 +93,7 @@ def crashes(t):
     names = (*STOPPED, *ENDS, *ENDLESS)
     config = lab.config(lab.linux_section(WITNESS),
                         *(lab.vm_section(name, "crash.elf", extra=name, memory=32) for name in names))
-    with t.machine(t.image(config, lab.linux() | lab.kernels("crash")), cpus=4) as m:
+    with t.machine(t.image(config, lab.linux() | lab.kernels("crash")), cpus=4, memory=1024) as m:
         m.wait("four processors are entered", r"^mirrorball: 4 processors: into our own world")
         start = m.at
         ends(t, m, start)

@@ -129,7 +129,8 @@ class Trial:
 class Machine:
     """A machine in an emulator (scripts/boot on a pseudo-terminal) and its serial port."""
 
-    def __init__(self, trial, image, name, cpus=4, memory=2048, model=None, platform=None):
+    def __init__(self, trial, image, name, cpus=4, memory=512, model=None, platform=None):
+        """A machine of MEMORY MiB; little, because the firmware overwrites all that it gets back."""
         self.trial = trial
         self.log = os.path.join(trial.logs, f"{name}.serial")
         self.at = 0             # what wait() found last ends here
@@ -215,6 +216,11 @@ class Machine:
         data = text.encode()
         while data:
             data = data[os.write(self.terminal, data):]
+
+    def start_script(self):
+        """Saves the firmware's shell its count-down before startup.nsh."""
+        self.until(r"Press ESC in \d seconds to skip", 180)
+        self.send(" ")
 
     def focus(self, name):
         """Moves the console's input to a VM, or to "the monitor"."""

@@ -105,7 +105,7 @@ def power_switches(t, m):
 def two_guests(t):
     with open(os.path.join(lab.REPO, "scripts", "mirrorball.conf"), encoding="ascii") as file:
         demo = file.read()
-    with t.machine(t.image(demo, lab.linux()), cpus=4) as m:
+    with t.machine(t.image(demo, lab.linux()), cpus=4, memory=1024) as m:
         m.wait("four processors are entered", r"^mirrorball: 4 processors: into our own world")
         start = m.at
         cpus = [m.wait(f"{name} starts", rf"^mirrorball: vm {name}: starts with 256 MiB and 1 vCPUs, the first on "
