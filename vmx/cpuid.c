@@ -117,8 +117,22 @@ static void leaf_b(struct cpuid_result *c, uint32_t subleaf, const struct cpuid_
     }
 }
 
+/* Size of a compacted XSAVE area (SDM vol. 1, 13.4.3); processors without XSAVES may not know it. */
+static uint32_t compacted_size(uint64_t xcr0)
+{
+    uint32_t size = 576, a, b, c, d; /* legacy region and header */
+
+    for (unsigned i = 2; i < 63; i++) {
+        if (!(xcr0 & BIT(i)))
+            continue;
+        cpuid(0xd, i, &a, &b, &c, &d);
+        size = (c & 2 ? (uint32_t)ALIGN_UP(size, 64) : size) + a;
+    }
+    return size;
+}
+
 /* XSAVE areas: the sizes are the processor's own answer, since XCR0 is the guest's while this runs. */
-static void leaf_d(struct cpuid_result *c, uint32_t subleaf)
+static void leaf_d(struct cpuid_result *c, uint32_t subleaf, const struct cpuid_context *x)
 {
     uint64_t allowed = vcpu_xcr0_allowed();
 
@@ -127,7 +141,7 @@ static void leaf_d(struct cpuid_result *c, uint32_t subleaf)
         c->r[CPUID_EDX] = 0;
         c->r[CPUID_ECX] = MIN(c->r[CPUID_ECX], (uint32_t)PAGE_SIZE);
     } else if (subleaf == 1) {
-        *c = (struct cpuid_result){ { c->r[CPUID_EAX] & 7, c->r[CPUID_EBX], 0, 0 } }; /* no XSAVES */
+        *c = (struct cpuid_result){ { c->r[CPUID_EAX] & 7, compacted_size(x->xcr0), 0, 0 } }; /* no XSAVES */
     } else if (subleaf >= 64 || !(allowed & BIT(subleaf))) {
         *c = (struct cpuid_result){ 0 };
     }
@@ -165,7 +179,7 @@ struct cpuid_result cpuid_guest(uint32_t leaf, uint32_t subleaf, const struct cp
     case 4: leaf_4(&c, x); break;
     case 7: leaf_7(&c, subleaf); break;
     case 0xb: leaf_b(&c, subleaf, x); break;
-    case 0xd: leaf_d(&c, subleaf); break;
+    case 0xd: leaf_d(&c, subleaf, x); break;
     case 0x80000000: c.r[CPUID_EAX] = MIN(c.r[CPUID_EAX], 0x80000008u); break;
     case 0x80000001:
         if (!(vmx_caps.proc2 & PROC2_RDTSCP))
@@ -198,6 +212,8 @@ void exit_cpuid(struct vcpu *v)
 
     if ((uint32_t)v->regs.rax == 1 && !v->ops->msr_read(v, MSR_APIC_BASE, &base))
         x.apic_off = !(base & APIC_BASE_ENABLE);
+    if ((uint32_t)v->regs.rax == 0xd && vcpu_xcr0_allowed())
+        x.xcr0 = xgetbv(0);
     c = cpuid_guest((uint32_t)v->regs.rax, (uint32_t)v->regs.rcx, &x);
     v->regs.rax = c.r[CPUID_EAX];
     v->regs.rbx = c.r[CPUID_EBX];

@@ -10,7 +10,7 @@ enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 struct cpuid_result { uint32_t r[4]; };
 
 /* Which vCPU asks, and the state some bits depend on. */
-struct cpuid_context { unsigned vcpu, vcpus; uint64_t cr4; bool apic_off; };
+struct cpuid_context { unsigned vcpu, vcpus; uint64_t cr4, xcr0; bool apic_off; };
 
 /* What a guest sees: the machine's answer through the policy table. */
 struct cpuid_result cpuid_guest(uint32_t leaf, uint32_t subleaf, const struct cpuid_context *context);
