@@ -20,6 +20,7 @@ struct line {
     char text[LINE_MAX];
     unsigned length;
     unsigned shown;            /* bytes of it on the screen now */
+    bool returned;             /* a carriage return came: held back, for it may belong to a newline */
 };
 
 static struct {
@@ -82,6 +83,15 @@ static void end_line(int vm, struct line *l)
     l->length = l->shown = 0;
 }
 
+static void add(int vm, struct line *l, char c)
+{
+    if (l->returned && l->length)
+        l->text[l->length++] = '\r';
+    if (l->length >= LINE_MAX - 1) /* room for a carriage return stays */
+        end_line(vm, l);
+    l->text[l->length++] = c;
+}
+
 /*
  * After another's line: what the one with the input had on its line, its prompt for instance, stands there again. The
  * monitor's bare prompt does not: it would come behind every line of every guest.
@@ -105,14 +115,14 @@ void console_guest_out(unsigned vm, uint8_t byte)
     struct line *l = &console.lines[vm];
 
     spin_lock(&console.lock);
-    if (byte == '\n' || l->length == LINE_MAX) {
+    if (byte == '\n')
         end_line((int)vm, l);
-        restore_focused();
-    }
-    if (byte != '\n' && !(byte == '\r' && !l->length))
-        l->text[l->length++] = (char)byte;
+    else if (byte != '\r')
+        add((int)vm, l, (char)byte);
+    l->returned = byte == '\r';
     if (console.focus == (int)vm)
         show((int)vm, l);
+    restore_focused();
     spin_unlock(&console.lock);
 }
 
