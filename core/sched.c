@@ -247,7 +247,7 @@ struct guest_regs *sched_resume(struct vcpu *v)
                 return NULL;
             arm(q, wait);
             vcpu_prepare_entry(v);
-            return must_leave(s) ? NULL : &v->regs;
+            return &v->regs; /* in any case: what it has injected must not be prepared again */
         }
         if (wait)
             return NULL;
