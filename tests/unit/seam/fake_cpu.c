@@ -200,8 +200,14 @@ void invlpg(uint64_t addr)
 
 void cli(void) { fake_cpu.rflags &= ~RFLAGS_IF; }
 void sti(void) { fake_cpu.rflags |= RFLAGS_IF; }
-void hlt(void) { fake_cpu.halts++; }
-void sti_hlt_cli(void) { fake_cpu.halts++; }
+void hlt(void)
+{
+    fake_cpu.halts++;
+    if (fake_cpu.halt)
+        fake_cpu.halt();
+}
+
+void sti_hlt_cli(void) { hlt(); }
 void sti_nop_cli(void) { }
 void wbinvd(void) { }
 void fxsave(void *area) { (void)area; }

@@ -22,6 +22,7 @@ struct fake_cpu {
     void (*cpuid)(uint32_t leaf, uint32_t subleaf, uint32_t regs[4]); /* a b c d */
     uint32_t (*in)(uint16_t port, unsigned size);
     void (*out)(uint16_t port, uint32_t value, unsigned size);
+    void (*halt)(void);                              /* what happens while the processor is halted */
 };
 
 extern struct fake_cpu fake_cpu;

@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/machine.h"
+#include "tests/unit/seam/fake_apic.h"
+#include "tests/unit/seam/fake_cpu.h"
+#include "tests/unit/seam/fake_percpu.h"
+
+#include "core/sched.c"
+
+/* Two VMs on a machine of four processors; what the scheduler calls outside itself is recorded here. */
+#define VMS     2
+#define VCPUS   3
+#define MS      1000000ull                     /* ticks: the TSC runs at 1 GHz */
+
+static struct vm vm[VMS];
+static struct slot slots[VMS][VCPUS];
+static struct timer_queue timers[VMS][VCPUS];
+static bool pending[VMS][VCPUS];
+
+static struct {
+    struct slot *ran[64];                      /* those that vmx_run was called for, in order */
+    unsigned runs, loads, puts, resets, lapic_resets, polls, services, prepares;
+    struct vcpu *loaded;
+    struct vcpu_start start;
+    void (*guest)(struct slot *s);             /* what a guest does between its entry and the end of vmx_run */
+    void (*preparing)(struct slot *s);
+    bool (*service)(struct vm *vm);
+} seen;
+
+struct board { unsigned vm; };
+static struct board boards[VMS];
+
+bool board_pending(struct board *b, unsigned vcpu) { return pending[b->vm][vcpu]; }
+struct timer_queue *board_timers(struct board *b, unsigned vcpu) { return &timers[b->vm][vcpu]; }
+void board_lapic_reset(struct board *b, unsigned vcpu) { seen.lapic_resets++; }
+void console_poll(void) { seen.polls++; }
+unsigned vm_count(void) { return VMS; }
+struct vm *vm_at(unsigned index) { return &vm[index]; }
+uint64_t vcpu_tick(const struct vcpu *v) { return rdtsc() + v->tsc_base; }
+
+bool vm_service(struct vm *what)
+{
+    seen.services++;
+    return seen.service ? seen.service(what) : false;
+}
+
+void vcpu_load(struct vcpu *v)
+{
+    assert_null(seen.loaded);
+    seen.loads++;
+    seen.loaded = v;
+}
+
+void vcpu_put(struct vcpu *v)
+{
+    assert_ptr_equal(seen.loaded, v);
+    seen.puts++;
+    seen.loaded = NULL;
+}
+
+void vcpu_reset(struct vcpu *v, const struct vcpu_start *start)
+{
+    assert_ptr_equal(seen.loaded, v);
+    seen.resets++;
+    seen.start = *start;
+}
+
+void vcpu_prepare_entry(struct vcpu *v)
+{
+    seen.prepares++;
+    if (seen.preparing)
+        seen.preparing(slot_of(v));
+}
+
+void vmx_run(struct guest_regs *regs)
+{
+    struct slot *s = container_of(regs, struct slot, vcpu.regs);
+
+    assert_ptr_equal(seen.loaded, &s->vcpu);
+    if (seen.runs < ARRAY_SIZE(seen.ran))
+        seen.ran[seen.runs] = s;
+    if (++seen.runs == ARRAY_SIZE(seen.ran))
+        sched_end();                           /* a test that does not end by itself */
+    seen.guest(s);
+}
+
+static int setup(void **state)
+{
+    static uint64_t machine;
+
+    (void)state;
+    if (!machine)
+        machine = machine_memory(4 * MIB, 0);
+    fake_cpu_reset();
+    fake_vmcs_reset();
+    fake_apic = (struct fake_apic){ .khz = MS };
+    fake_cpu_count = FAKE_CPUS;
+    fake_percpu_enter(1);
+    fake_cpu.tsc = 1000 * MS;
+    memset(&seen, 0, sizeof(seen));
+    memset(vm, 0, sizeof(vm));
+    memset(slots, 0, sizeof(slots));
+    memset(timers, 0, sizeof(timers));
+    memset(pending, 0, sizeof(pending));
+    ending = false;
+    for (unsigned i = 0; i < VMS; i++) {
+        boards[i].vm = i;
+        vm[i].board = &boards[i];
+        vm[i].home = 3;
+        vm[i].state = VM_RUNNING;
+        for (unsigned n = 0; n < VCPUS; n++) {
+            slots[i][n].vm = &vm[i];
+            slots[i][n].vcpu.index = n;
+            slots[i][n].vcpu.cpu = 1;
+            slots[i][n].state = VCPU_RUNNABLE;
+        }
+    }
+    return sched_init();
+}
+
+static void test_choose(void **state)
+{
+    static const unsigned order[] = { 3, 2, 1, 0, 3, 2, 1, 0 };
+
+    for (size_t i = 0; i < ARRAY_SIZE(order); i++)
+        assert_int_equal(sched_choose(), order[i]);
+    sched_leave(1);
+    assert_int_equal(sched_choose(), 1);
+    assert_int_equal(sched_choose(), 3);
+    fake_cpu_count = 1;
+    assert_int_equal(sched_choose(), 0);
+}
+
+static void test_kick(void **state)
+{
+    sched_kick(1);
+    assert_int_equal(fake_apic.ipis, 0);
+    sched_kick(3);
+    assert_int_equal(fake_apic.ipis, 1);
+    assert_int_equal(fake_apic.ipi_to, 6);     /* its APIC id, not its index */
+    assert_int_equal(fake_apic.ipi_vector, VECTOR_KICK);
+}
+
+static void test_add(void **state)
+{
+    slots[0][0].vcpu.cpu = 2;
+    sched_add(&slots[0][0]);
+    assert_ptr_equal(queues[2].head, &slots[0][0]);
+    assert_int_equal(queues[2].count, 1);
+    assert_int_equal(fake_apic.ipi_to, 4);
+}
+
+static void test_interrupts(void **state)
+{
+    my_queue()->armed = 5;
+    fake_apic.in_service = VECTOR_TIMER;
+    sched_interrupt(VECTOR_TIMER);
+    assert_int_equal(my_queue()->armed, UINT64_MAX);
+    assert_int_equal(fake_apic.eois, 1);
+    fake_apic.in_service = VECTOR_KICK;
+    sched_interrupt(VECTOR_KICK);
+    assert_int_equal(fake_apic.eois, 2);
+    fake_apic.in_service = 0;                  /* spurious, or from a 8259 */
+    sched_interrupt(VECTOR_SPURIOUS);
+    sched_interrupt(0x27);
+    assert_int_equal(fake_apic.eois, 2);
+}
+
+static void halts_with(uint64_t rflags)
+{
+    vmwrite(VMCS_GUEST_RFLAGS, rflags);
+    slots[0][0].state = VCPU_RUNNABLE;
+    sched_halt(&slots[0][0].vcpu);
+    assert_false(runnable(&slots[0][0]));
+}
+
+static void test_halt_and_wake(void **state)
+{
+    struct slot *s = &slots[0][0];
+
+    halts_with(RFLAGS_FIXED | RFLAGS_IF);
+    pending[0][1] = pending[1][0] = true;      /* others' interrupts do not matter */
+    assert_false(runnable(s));
+    pending[0][0] = true;
+    assert_true(runnable(s));
+    assert_int_equal(s->state, VCPU_RUNNABLE);
+    halts_with(RFLAGS_FIXED);                  /* CLI; HLT: only an NMI brings it back */
+    s->vcpu.nmi = true;
+    assert_true(runnable(s));
+    s->vcpu.nmi = false;
+    halts_with(RFLAGS_FIXED);
+    s->requests = REQUEST_INIT;
+    assert_true(runnable(s));
+    s->requests = 0;
+    vm[0].state = VM_STOPPING;
+    assert_true(runnable(s));
+}
+
+static void test_wait_for_sipi_is_deep(void **state)
+{
+    slots[0][0].state = VCPU_WAIT_SIPI;
+    slots[0][0].vcpu.nmi = true;
+    pending[0][0] = true;
+    assert_false(runnable(&slots[0][0]));
+}
+
+static void ask(struct slot *s, uint32_t requests)
+{
+    s->requests = requests;
+    seen.loaded = &s->vcpu;
+    do_requests(s);
+    seen.loaded = NULL;
+    assert_int_equal(s->requests, 0);
+}
+
+static void test_init_and_sipi(void **state)
+{
+    struct slot *s = &slots[0][1];
+
+    s->sipi_vector = 0x9a;
+    ask(s, REQUEST_SIPI);                      /* it runs: ignored */
+    assert_int_equal(seen.resets, 0);
+    ask(s, REQUEST_INIT);
+    assert_int_equal(s->state, VCPU_WAIT_SIPI);
+    assert_int_equal(seen.lapic_resets, 1);
+    assert_int_equal(seen.resets, 0);
+    ask(s, REQUEST_SIPI);
+    assert_int_equal(s->state, VCPU_RUNNABLE);
+    assert_int_equal(seen.resets, 1);
+    assert_int_equal(seen.start.mode, START_SIPI);
+    assert_int_equal(seen.start.sipi_vector, 0x9a);
+    ask(s, REQUEST_SIPI);                      /* the second that kernels send */
+    assert_int_equal(seen.resets, 1);
+    ask(s, REQUEST_INIT | REQUEST_SIPI);       /* both before it looked */
+    assert_int_equal(s->state, VCPU_RUNNABLE);
+    assert_int_equal(seen.resets, 2);
+    assert_int_equal(seen.lapic_resets, 2);
+}
+
+static void test_requests_end_the_run(void **state)
+{
+    sched_add(&slots[0][0]);
+    assert_ptr_equal(sched_resume(&slots[0][0].vcpu), &slots[0][0].vcpu.regs);
+    slots[0][0].requests = REQUEST_INIT;
+    assert_null(sched_resume(&slots[0][0].vcpu));
+    slots[0][0].requests = 0;
+    vm[0].state = VM_STOPPING;
+    assert_null(sched_resume(&slots[0][0].vcpu));
+    vm[0].state = VM_RUNNING;
+    vm[1].state = VM_STARTING;                 /* elsewhere */
+    assert_non_null(sched_resume(&slots[0][0].vcpu));
+    vm[1].home = 1;                            /* here */
+    assert_null(sched_resume(&slots[0][0].vcpu));
+}
+
+static void sipi_comes(struct slot *s)
+{
+    s->requests = REQUEST_SIPI;
+}
+
+/*
+ * Once the events of an entry are in the VMCS the entry must happen: another preparation would put other events over
+ * them. What arrives meanwhile comes with a kick, which ends the run at once.
+ */
+static void test_prepared_entry_happens(void **state)
+{
+    sched_add(&slots[0][0]);
+    seen.preparing = sipi_comes;
+    assert_non_null(sched_resume(&slots[0][0].vcpu));
+    assert_int_equal(seen.prepares, 1);
+}
+
+static void fire(struct vtimer *t, uint64_t now)
+{
+    assert_true(now >= t->deadline);
+    pending[0][0] = true;
+}
+
+static void sleep_until_timer(void)
+{
+    assert_true(fake_apic.deadline < UINT64_MAX);
+    if (fake_apic.deadline > fake_cpu.tsc)
+        fake_cpu.tsc = fake_apic.deadline;
+    sched_interrupt(VECTOR_TIMER);
+}
+
+/* Alone on its processor, a halted vCPU waits there; its device's timer, in ticks of the VM, is what wakes it. */
+static void test_timer_wakes(void **state)
+{
+    struct vtimer t = { .fire = fire };
+    struct slot *s = &slots[0][0];
+    uint64_t start = fake_cpu.tsc;
+
+    s->vcpu.tsc_base = -(900 * MS);
+    sched_add(s);
+    timer_arm(&timers[0][0], &t, start - 900 * MS + 7 * MS);
+    vmwrite(VMCS_GUEST_RFLAGS, RFLAGS_IF);
+    sched_halt(&s->vcpu);
+    fake_cpu.halt = sleep_until_timer;
+    assert_ptr_equal(sched_resume(&s->vcpu), &s->vcpu.regs);
+    assert_int_equal(fake_cpu.halts, 1);
+    assert_in_range(fake_cpu.tsc, start + 7 * MS, start + 7 * MS + 10000);
+}
+
+static void test_halted_gives_way(void **state)
+{
+    sched_add(&slots[0][0]);
+    sched_add(&slots[0][1]);
+    sched_halt(&slots[0][0].vcpu);
+    assert_null(sched_resume(&slots[0][0].vcpu));
+    assert_int_equal(fake_cpu.halts, 0);
+}
+
+/* The timer is set for the end of a slice only when somebody waits for it, and not set again without need. */
+static void test_slice_timer(void **state)
+{
+    sched_add(&slots[0][0]);
+    sched_add(&slots[0][1]);
+    my_queue()->slice_end = fake_cpu.tsc + 10 * MS;
+    slots[0][1].state = VCPU_WAIT_SIPI;
+    assert_non_null(sched_resume(&slots[0][0].vcpu));
+    assert_int_equal(fake_apic.arms, 0);
+    slots[0][1].state = VCPU_RUNNABLE;
+    assert_non_null(sched_resume(&slots[0][0].vcpu));
+    assert_non_null(sched_resume(&slots[0][0].vcpu));
+    assert_int_equal(fake_apic.arms, 1);
+    assert_int_equal(fake_apic.deadline, my_queue()->slice_end);
+    fake_cpu.tsc += 10 * MS;
+    assert_null(sched_resume(&slots[0][0].vcpu));
+    slots[0][1].state = VCPU_WAIT_SIPI;        /* nobody waits: no end */
+    assert_non_null(sched_resume(&slots[0][0].vcpu));
+}
+
+/* A guest that only computes: exits by our timer. */
+static void computes(struct slot *s)
+{
+    for (unsigned i = 0; i < 100; i++) {
+        fake_cpu.tsc += MS;
+        if (!sched_resume(&s->vcpu))
+            return;
+    }
+    sched_end();
+}
+
+static void nine_turns(struct slot *s)
+{
+    computes(s);
+    if (seen.runs == 9)
+        sched_end();
+}
+
+static void test_slices_rotate(void **state)
+{
+    uint64_t start = fake_cpu.tsc;
+
+    for (unsigned n = 0; n < VCPUS; n++)
+        sched_add(&slots[0][n]);
+    seen.guest = nine_turns;
+    sched_loop();
+    assert_int_equal(seen.runs, 9);
+    for (unsigned i = 3; i < 9; i++)
+        assert_ptr_equal(seen.ran[i], seen.ran[i - 3]);
+    assert_ptr_not_equal(seen.ran[0], seen.ran[1]);
+    assert_ptr_not_equal(seen.ran[1], seen.ran[2]);
+    assert_ptr_not_equal(seen.ran[0], seen.ran[2]);
+    assert_in_range(fake_cpu.tsc - start, 85 * MS, 105 * MS); /* nine slices of 10 ms */
+    assert_int_equal(seen.loads, seen.puts);
+}
+
+static void fresh_then_end(struct slot *s)
+{
+    assert_int_equal(seen.resets, 1);
+    assert_false(s->fresh);
+    if (seen.runs == 2)
+        sched_end();
+}
+
+static void test_fresh_vcpu_is_set_up_once(void **state)
+{
+    slots[0][0].fresh = true;
+    slots[0][0].start = (struct vcpu_start){ .mode = START_LONG64, .rip = 0x1234 };
+    sched_add(&slots[0][0]);
+    seen.guest = fresh_then_end;
+    sched_loop();
+    assert_int_equal(seen.resets, 1);
+    assert_int_equal(seen.start.rip, 0x1234);
+}
+
+static void end_now(void)
+{
+    sched_end();
+}
+
+/* A vCPU that waits for its SIPI is never entered, not even for its set-up. */
+static void test_waiting_vcpu_is_not_entered(void **state)
+{
+    slots[0][0].state = VCPU_WAIT_SIPI;
+    slots[0][0].fresh = true;
+    sched_add(&slots[0][0]);
+    fake_cpu.halt = end_now;
+    sched_loop();
+    assert_int_equal(seen.runs, 0);
+}
+
+static void never(struct slot *s)
+{
+    fail_msg("a vCPU of a stopping VM was run");
+}
+
+/* The vCPUs of a stopping VM leave the list; the last one calls the home. */
+static void test_parking(void **state)
+{
+    for (unsigned n = 0; n < VCPUS; n++)
+        sched_add(&slots[0][n]);
+    vm[0].active = VCPUS;
+    vm[0].state = VM_STOPPING;
+    slots[0][1].state = VCPU_HALTED;
+    slots[0][2].state = VCPU_WAIT_SIPI;
+    seen.guest = never;
+    fake_cpu.halt = end_now;
+    sched_loop();
+    assert_null(my_queue()->head);
+    assert_int_equal(my_queue()->count, 0);
+    assert_int_equal(vm[0].active, 0);
+    assert_int_equal(fake_apic.ipis, 1 + FAKE_CPUS - 1); /* the home; then the end of the test to all others */
+}
+
+static bool serve_once(struct vm *what)
+{
+    return what == &vm[0] && seen.services == 1;
+}
+
+static void test_home_serves_its_vms(void **state)
+{
+    vm[0].home = 1;
+    seen.service = serve_once;
+    fake_cpu.halt = end_now;
+    sched_loop();
+    assert_int_equal(seen.services, 2);        /* again after work was done; VM 1 lives elsewhere */
+}
+
+static void ten_polls(void)
+{
+    sleep_until_timer();
+    if (seen.polls == 10)
+        sched_end();
+}
+
+/* The boot processor, and no other, looks at the serial line every 10 ms. */
+static void test_console(void **state)
+{
+    uint64_t start = fake_cpu.tsc;
+
+    fake_cpu.halt = end_now;
+    sched_loop();
+    assert_int_equal(seen.polls, 0);
+    ending = false;
+    fake_percpu_enter(0);
+    fake_cpu.halt = ten_polls;
+    sched_loop();
+    assert_int_equal(seen.polls, 10);
+    assert_in_range(fake_cpu.tsc - start, 100 * MS, 101 * MS);
+}
+
+static void test_end_reaches_all(void **state)
+{
+    sched_end();
+    assert_int_equal(fake_apic.ipis, FAKE_CPUS - 1);
+    sched_loop();
+    assert_null(sched_resume(&slots[0][0].vcpu));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_choose, setup),
+        cmocka_unit_test_setup(test_kick, setup),
+        cmocka_unit_test_setup(test_add, setup),
+        cmocka_unit_test_setup(test_interrupts, setup),
+        cmocka_unit_test_setup(test_halt_and_wake, setup),
+        cmocka_unit_test_setup(test_wait_for_sipi_is_deep, setup),
+        cmocka_unit_test_setup(test_init_and_sipi, setup),
+        cmocka_unit_test_setup(test_requests_end_the_run, setup),
+        cmocka_unit_test_setup(test_prepared_entry_happens, setup),
+        cmocka_unit_test_setup(test_timer_wakes, setup),
+        cmocka_unit_test_setup(test_halted_gives_way, setup),
+        cmocka_unit_test_setup(test_slice_timer, setup),
+        cmocka_unit_test_setup(test_slices_rotate, setup),
+        cmocka_unit_test_setup(test_fresh_vcpu_is_set_up_once, setup),
+        cmocka_unit_test_setup(test_waiting_vcpu_is_not_entered, setup),
+        cmocka_unit_test_setup(test_parking, setup),
+        cmocka_unit_test_setup(test_home_serves_its_vms, setup),
+        cmocka_unit_test_setup(test_console, setup),
+        cmocka_unit_test_setup(test_end_reaches_all, setup),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
