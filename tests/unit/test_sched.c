@@ -412,7 +412,20 @@ static void test_waiting_vcpu_is_not_entered(void **state)
 
 static void never(struct slot *s)
 {
-    fail_msg("a vCPU of a stopping VM was run");
+    fail_msg("this vCPU is not to run");
+}
+
+/* INIT takes it off: it is loaded for that, but not entered. */
+static void test_init_stops_a_vcpu(void **state)
+{
+    slots[0][0].requests = REQUEST_INIT;
+    sched_add(&slots[0][0]);
+    seen.guest = never;
+    fake_cpu.halt = end_now;
+    sched_loop();
+    assert_int_equal(seen.loads, 1);
+    assert_int_equal(seen.runs, 0);
+    assert_int_equal(slots[0][0].state, VCPU_WAIT_SIPI);
 }
 
 /* The vCPUs of a stopping VM leave the list; the last one calls the home. */
@@ -496,6 +509,7 @@ int main(void)
         cmocka_unit_test_setup(test_slices_rotate, setup),
         cmocka_unit_test_setup(test_fresh_vcpu_is_set_up_once, setup),
         cmocka_unit_test_setup(test_waiting_vcpu_is_not_entered, setup),
+        cmocka_unit_test_setup(test_init_stops_a_vcpu, setup),
         cmocka_unit_test_setup(test_parking, setup),
         cmocka_unit_test_setup(test_home_serves_its_vms, setup),
         cmocka_unit_test_setup(test_console, setup),
