@@ -205,10 +205,21 @@ static void deliver(uint8_t byte)
     }
 }
 
+static void feed_guest(void)
+{
+    int focus = console.focus;
+
+    while (focus >= 0 && input.count && vm_serial_in(vm_at((unsigned)focus), input.bytes[input.head])) {
+        input.head = (input.head + 1) % INPUT_MAX;
+        input.count--;
+    }
+}
+
 static void key(uint8_t byte)
 {
     if (byte == CTRL_A && ++escape_keys == SWITCH_KEYS) {
         escape_keys = 0;
+        feed_guest(); /* what was typed before is still for this one */
         next_focus();
         return;
     }
@@ -219,16 +230,6 @@ static void key(uint8_t byte)
         escape_keys--;
     }
     deliver(byte);
-}
-
-static void feed_guest(void)
-{
-    int focus = console.focus;
-
-    while (focus >= 0 && input.count && vm_serial_in(vm_at((unsigned)focus), input.bytes[input.head])) {
-        input.head = (input.head + 1) % INPUT_MAX;
-        input.count--;
-    }
 }
 
 void console_poll(void)
