@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+#include "lib/errno.h"
+#include "tests/unit/machine.h"
+
+#include "core/monitor.c"
+
+/* Two VMs that note what they are told, and the screen. */
+static char screen[16384];
+static size_t screen_length;
+static struct vm_config configs[2] = { { .name = "alpha", .memory_mib = 256, .vcpus = 2 },
+                                       { .name = "beta", .memory_mib = 64, .vcpus = 1 } };
+static struct vm vms[2];
+static struct { unsigned starts, stops, resets; } told[2];
+static int answer, focus;
+static unsigned ends, traces;
+static bool alive;
+
+void console_monitor(const char *text, size_t n)
+{
+    assert_true(screen_length + n < sizeof(screen));
+    memcpy(screen + screen_length, text, n);
+    screen[screen_length += n] = 0;
+}
+
+int console_focus(void) { return focus; }
+void console_set_focus(int owner) { focus = owner; }
+unsigned vm_count(void) { return 2; }
+struct vm *vm_at(unsigned index) { return &vms[index]; }
+bool vm_any_alive(void) { return alive; }
+int vm_start(struct vm *vm) { told[vm->index].starts++; return answer; }
+int vm_stop(struct vm *vm) { told[vm->index].stops++; return answer; }
+int vm_reset(struct vm *vm) { told[vm->index].resets++; return answer; }
+const char *vm_state_name(const struct vm *vm) { return vm->index ? "off" : "running"; }
+void sched_end(void) { ends++; }
+
+struct vm *vm_by_name(const char *name)
+{
+    for (unsigned i = 0; i < 2; i++)
+        if (!strcmp(configs[i].name, name))
+            return &vms[i];
+    return NULL;
+}
+
+void vm_exits(struct vm *vm, uint64_t out[EXIT_REASON_COUNT])
+{
+    memset(out, 0, EXIT_REASON_COUNT * sizeof(*out));
+    out[EXIT_REASON_CPUID] = 12 + vm->index;
+    out[EXIT_REASON_IO] = 1000;
+}
+
+void vm_trace(struct vm *vm, void (*out)(const char *text))
+{
+    traces++;
+    out("  vcpu 0 exits");
+}
+
+static int setup(void **state)
+{
+    static uint64_t machine;
+
+    (void)state;
+    if (!machine)
+        machine = machine_memory(4 * MIB, 0);
+    for (unsigned i = 0; i < 2; i++)
+        vms[i] = (struct vm){ .config = &configs[i], .index = i, .home = 3 - i };
+    memset(told, 0, sizeof(told));
+    screen_length = ends = traces = 0;
+    screen[0] = 0;
+    answer = 0;
+    alive = true;
+    leaving = false;
+    focus = CONSOLE_MONITOR;
+    length = 0;
+    return 0;
+}
+
+/* Types a line; what the monitor says to it, without the echo. */
+static const char *say(const char *text)
+{
+    size_t echo = screen_length + strlen(text) + 1;
+
+    while (*text)
+        monitor_input(*text++);
+    monitor_input('\r');
+    return screen + echo;
+}
+
+#define assert_says(text, what) do {                                                         \
+        const char *said_ = say(text);                                                       \
+        if (!strstr(said_, what))                                                            \
+            fail_msg("%s: %s", text, said_);                                                 \
+    } while (0)
+
+static void test_echo_and_prompt(void **state)
+{
+    monitor_prompt();
+    say("");
+    assert_string_equal(screen, "mirrorball> \nmirrorball> ");
+    say("zz");
+    assert_string_equal(screen, "mirrorball> \nmirrorball> zz\nzz: no such command (see: help)\nmirrorball> ");
+}
+
+static void test_editing(void **state)
+{
+    for (const char *p = "\x7f\bvm lost\b\x7f\x08st\x01\x1b\r"; *p; p++)
+        monitor_input(*p);
+    assert_non_null(strstr(screen, "lost\b \b\b \b\b \bst\n"));
+    assert_null(strchr(screen, 0x1b));
+    assert_non_null(strstr(screen, "usage: vm"));    /* it is "vm lst" now */
+}
+
+/* What does not fit is not taken; the line works as far as it goes. */
+static void test_long_line(void **state)
+{
+    for (unsigned i = 0; i < 1000; i++)
+        monitor_input('x');
+    assert_int_equal(screen_length, INPUT_LINE - 1);
+    assert_says("", "no such command");
+}
+
+static void test_spaces_and_arguments(void **state)
+{
+    assert_says("   vm    start   alpha   ", "mirrorball> ");
+    assert_int_equal(told[0].starts, 1);
+    say("vm start alpha now please do");             /* too many */
+    assert_int_equal(told[0].starts, 1);
+    assert_string_equal(say("    "), "mirrorball> ");
+    assert_says("VM list", "no such command");
+    assert_says("v list", "no such command");
+}
+
+static void test_help_lists_every_command(void **state)
+{
+    const char *text = say("help");
+
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+        assert_non_null(strstr(text, commands[i].name));
+}
+
+static void test_vm_list(void **state)
+{
+    const char *text = say("vm list");
+
+    assert_non_null(strstr(text, "alpha            running       2       256"));
+    assert_non_null(strstr(text, "beta             off           1        64"));
+}
+
+static void test_vm_verbs(void **state)
+{
+    say("vm start alpha");
+    say("vm stop alpha");
+    say("vm reset beta");
+    assert_int_equal(told[0].starts, 1);
+    assert_int_equal(told[0].stops, 1);
+    assert_int_equal(told[0].resets, 0);
+    assert_int_equal(told[1].resets, 1);
+    answer = -EBUSY;
+    assert_says("vm start alpha", "alpha is running: cannot start it now");
+    assert_says("vm stop gamma", "no VM has the name gamma");
+    assert_says("vm", "usage: vm list");
+    assert_says("vm start", "usage: vm list");
+    assert_says("vm break alpha", "usage: vm list");
+}
+
+/* No prompt when the input has gone elsewhere. */
+static void test_console(void **state)
+{
+    assert_says("console", "usage");
+    assert_says("console gamma", "no VM has the name gamma");
+    assert_int_equal(focus, CONSOLE_MONITOR);
+    assert_string_equal(say("console beta"), "");
+    assert_int_equal(focus, 1);
+}
+
+static void test_mem(void **state)
+{
+    const char *text = say("mem");
+    char want[64];
+    struct page_counts c;
+
+    page_count(NUMA_MAX_NODES, &c);
+    format(want, sizeof(want), "%lu pages", c.total);
+    assert_non_null(strstr(text, want));
+    assert_non_null(strstr(text, "vm alpha"));
+    assert_non_null(strstr(text, "vm beta"));
+    assert_null(strstr(text, "(null)"));             /* each kind of page has a name */
+}
+
+static void test_stat(void **state)
+{
+    const char *text = say("stat beta");
+
+    assert_non_null(strstr(text, "vm beta: 1013 exits"));
+    assert_non_null(strstr(text, "CPUID"));
+    assert_null(strstr(text, "HLT"));                /* none: not listed */
+    text = say("stat");
+    assert_non_null(strstr(text, "vm alpha: 1012 exits"));
+    assert_non_null(strstr(text, "vm beta: 1013 exits"));
+    assert_says("stat gamma", "no VM");
+}
+
+static void test_trace(void **state)
+{
+    assert_says("trace alpha", "  vcpu 0 exits\n");
+    assert_says("trace", "usage");
+    assert_says("trace gamma", "no VM");
+    assert_int_equal(traces, 1);
+}
+
+static void test_log(void **state)
+{
+    log_set_level(LOG_INFO);
+    log_info("something has happened");
+    assert_says("log", "something has happened");
+    say("log error");
+    assert_int_equal(log_get_level(), LOG_ERROR);
+    say("log debug");
+    assert_int_equal(log_get_level(), LOG_DEBUG);
+    assert_says("log loud", "usage: log");
+    assert_int_equal(log_get_level(), LOG_DEBUG);
+}
+
+/* The VMs are stopped, and the last that goes ends us; asked again, we do not wait for them. */
+static void test_exit(void **state)
+{
+    say("exit");
+    assert_int_equal(told[0].stops, 1);
+    assert_int_equal(told[1].stops, 1);
+    assert_int_equal(ends, 0);
+    say("exit");
+    assert_int_equal(ends, 1);
+}
+
+static void test_exit_with_nothing_alive(void **state)
+{
+    alive = false;
+    say("exit");
+    assert_int_equal(ends, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_echo_and_prompt, setup),
+        cmocka_unit_test_setup(test_editing, setup),
+        cmocka_unit_test_setup(test_long_line, setup),
+        cmocka_unit_test_setup(test_spaces_and_arguments, setup),
+        cmocka_unit_test_setup(test_help_lists_every_command, setup),
+        cmocka_unit_test_setup(test_vm_list, setup),
+        cmocka_unit_test_setup(test_vm_verbs, setup),
+        cmocka_unit_test_setup(test_console, setup),
+        cmocka_unit_test_setup(test_mem, setup),
+        cmocka_unit_test_setup(test_stat, setup),
+        cmocka_unit_test_setup(test_trace, setup),
+        cmocka_unit_test_setup(test_log, setup),
+        cmocka_unit_test_setup(test_exit, setup),
+        cmocka_unit_test_setup(test_exit_with_nothing_alive, setup),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
