@@ -14,7 +14,7 @@ STOPPED = {
 # These go on where the processor would let them, or are stopped like those above; no third way.
 ENDS = ("ports", "msrs", "badstate", "realmode", "taskswitch", "vmcalls", "hunt")
 # These never end.
-ENDLESS = ("spin", "loop", "cli-hlt", "reset")
+ENDLESS = ("spin", "loop", "cli-hlt")
 WITNESS = "witness"
 
 
@@ -26,7 +26,21 @@ def off(name):
     return rf"^mirrorball: vm {name}: off$"
 
 
+def stop(t, m, name):
+    start = m.mark()
+    while not m.find(off(name), start) and not t.time_is_over():
+        m.command(f"vm stop {name}")
+        m.watch(off(name), 10, start)       # "reset" may be between two lives: then once more
+    t.check(f"vm stop ends {name}", m.find(off(name), start), m.report())
+
+
 def ends(t, m, start):
+    m.wait("reset is reset again and again", r"^mirrorball: vm reset: reset$(?s:.*)^mirrorball: vm reset: reset$",
+           since=start)
+    m.send("\r")
+    m.until(lab.PROMPT, 60)
+    stop(t, m, "reset")
+    t.check("reset: ran anew each time", len(re.findall(r"^\[reset\] crash: reset$", m.text(), re.M)) >= 2)
     for name, why in STOPPED.items():
         m.wait(f"{name} is stopped", stopped(name), since=start)
         t.check(f"{name}: the reason is told", m.find(stopped(name, why), start), m.find(stopped(name), start)[0])
@@ -36,25 +50,16 @@ def ends(t, m, start):
         t.check(f"{name} survives, or is stopped with a reason",
                 m.find(rf"^\[{name}\] crash: survived {name}$", start) or m.find(stopped(name), start),
                 m.report())
-    m.wait("reset is reset again and again", r"^mirrorball: vm reset: reset$(?s:.*)^mirrorball: vm reset: reset$",
-           since=start)
     t.check("a hunter finds no other guest's data", m.find(r"^\[hunt\] PASS memory is empty at first$", start),
             (m.find(r"^\[hunt\] .*words.*$", start) or ["nothing"])[0])
-    t.check("reset: runs anew each time", len(re.findall(r"^\[reset\] crash: reset$", m.text(), re.M)) >= 2)
 
 
 def stop_endless(t, m):
     states = lab.vm_list(m)
-    wanted = dict.fromkeys((*STOPPED, *ENDS), "off") | dict.fromkeys((*ENDLESS, WITNESS), "running")
-    states["reset"] = "running"     # or between two lives
+    wanted = dict.fromkeys((*STOPPED, *ENDS, "reset"), "off") | dict.fromkeys((*ENDLESS, WITNESS), "running")
     t.check("vm list knows who lives", states == wanted, states)
     for name in ENDLESS:
-        start = m.mark()
-        while not m.find(off(name), start):     # "reset" may be between two lives
-            m.command(f"vm stop {name}")
-            if m.watch(off(name), 10, start)[0] or t.time_is_over():
-                break
-        t.check(f"vm stop ends {name}", m.find(off(name), start), m.report())
+        stop(t, m, name)
 
 
 def dump_is_readable(t, text):
@@ -90,15 +95,13 @@ def memory_returns(t, m):
 
 @lab.scenario("crashes", seconds=420)
 def crashes(t):
-    names = (*STOPPED, *ENDS, *ENDLESS)
+    names = (*STOPPED, *ENDS, *ENDLESS, "reset")
     config = lab.config(lab.linux_section(WITNESS),
                         *(lab.vm_section(name, "crash.elf", extra=name, memory=32) for name in names))
     with t.machine(t.image(config, lab.linux() | lab.kernels("crash")), cpus=4, memory=1024) as m:
         m.wait("four processors are entered", r"^mirrorball: 4 processors: into our own world")
         start = m.at
         ends(t, m, start)
-        m.send("\r")
-        m.until(lab.PROMPT, 60)
         stop_endless(t, m)
         memory_returns(t, m)
         m.wait("the Linux guest comes up beside them", r"^\[witness\] mirrorball-guest: witness ready", since=start)

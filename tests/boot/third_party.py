@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Copyright (C) 2026 The Mirrorball authors
+"""Kernels of other people, unmodified, out of Debian's packages."""
+
+import gzip
+
+import lab
+
+XEN = ("xen-hypervisor-4.17-amd64", "boot/xen-4.17-amd64.gz")      # multiboot, an ELF file
+MEMTEST = ("memtest86+", "boot/memtest86+x64.bin")                 # bzImage
+INVADERS = ("grub-invaders", "boot/invaders.exec")                 # multiboot with addresses in its header
+
+
+def kernels():
+    with gzip.open(lab.debian_file(*XEN)) as xen:
+        return {"guests/xen": xen.read(), "guests/generic": lab.linux("generic")["guests/vmlinuz"],
+                "guests/memtest": lab.debian_file(*MEMTEST), "guests/invaders": lab.debian_file(*INVADERS)}
+
+
+def linux_is_well(t, m, name, release):
+    m.focus(name)
+    m.send("\r")
+    m.until(rf"{name}# ", 60)
+    m.shell(f"{name}: its shell answers", "echo in-$(hostname)-$((6*7))", rf"in-{name}-42$")
+    m.shell(f"{name}: is the kernel it should be", "echo r-$(uname -r)", release)
+    m.shell(f"{name}: the kernel reports no fault", "echo f=$(dmesg | grep -cE 'Call Trace|BUG:|cut here')", r"f=0$")
+    m.send("poweroff -f\r")
+    m.wait(f"{name}: powers itself off", rf"^mirrorball: vm {name}: off", 60)
+
+
+@lab.scenario("third-party", seconds=540)
+def third_party(t):
+    config = lab.config(
+        lab.vm_section("generic", "generic", "initrd", "console=ttyS0 mb.name=generic", 384),
+        lab.vm_section("pvh", "vmlinux", "initrd", "console=ttyS0 mb.name=pvh", 256),
+        lab.vm_section("xen", "xen", extra="com1=115200,8n1 console=com1 noreboot", memory=256),
+        lab.vm_section("memtest", "memtest", extra="console=ttyS0,115200", memory=32),
+        lab.vm_section("invaders", "invaders", memory=16))
+    files = lab.linux() | lab.vmlinux() | kernels()
+    with t.machine(t.image(config, files), cpus=4, memory=1536) as m:
+        m.wait("Mirrorball runs", r"^mirrorball: 4 processors: into our own world")
+        start = m.at
+        m.wait("Xen speaks (multiboot, an ELF file)", r"^\[xen\] .*Xen version 4\.17", since=start)
+        m.wait("Xen sees its memory map", r"^\[xen\] .*Xen-e820 RAM map:|^\[xen\] .*\[0000000000100000, ", since=start)
+        m.wait("memtest86+ speaks (bzImage)", r"^\[memtest\] .*Memtest86\+", since=start)
+        for name in ("generic", "pvh"):
+            m.wait(f"Debian's kernel comes up ({name})", rf"^\[{name}\] mirrorball-guest: {name} ready, 1 cpus", since=start)
+        states = lab.vm_list(m)
+        t.check("GRUB Invaders runs (multiboot, addresses in the header)", states.get("invaders") == "running", states)
+        t.check("memtest86+ goes on", states.get("memtest") == "running", states)
+        linux_is_well(t, m, "generic", r"r-6\.1\.0-\d+-amd64$")
+        linux_is_well(t, m, "pvh", r"r-6\.1\.0-\d+-cloud-amd64$")
+        m.focus("the monitor")
+        m.send("exit\r")
+        m.wait("Mirrorball leaves", r"^mirrorball: exit success$", 120)
