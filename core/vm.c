@@ -89,6 +89,7 @@ int vm_start(struct vm *vm)
 {
     if (atomic_load(&vm->state) != VM_OFF)
         return -EBUSY;
+    vm->cancelled = false;
     for (unsigned i = 0; i < vm->config->vcpus; i++)
         vm->cpu[i] = sched_choose();
     vm->home = vm->cpu[0];
@@ -105,8 +106,11 @@ static void switch_off(struct vm *vm)
 
 int vm_stop(struct vm *vm)
 {
-    vm->again = false;
-    return change(vm, VM_RUNNING, VM_STOPPING);
+    if (atomic_load(&vm->state) == VM_OFF)
+        return -EBUSY;
+    vm->cancelled = true; /* between two lives: it does not begin the next */
+    (void)change(vm, VM_RUNNING, VM_STOPPING);
+    return 0;
 }
 
 int vm_reset(struct vm *vm)
@@ -238,8 +242,9 @@ static int build(struct vm *vm)
 
 static void start(struct vm *vm)
 {
-    if (build(vm)) {
+    if (vm->cancelled || build(vm)) {
         destroy(vm);
+        log_info("vm %s: off", vm->config->name);
         switch_off(vm);
         return;
     }
@@ -249,11 +254,13 @@ static void start(struct vm *vm)
              vm->config->vcpus, vm->home);
     for (unsigned i = 0; i < vm->config->vcpus; i++)
         sched_add(vm->slots[i]);
+    if (vm->cancelled)
+        (void)change(vm, VM_RUNNING, VM_STOPPING);
 }
 
 static void finish(struct vm *vm)
 {
-    bool again = vm->again;
+    bool again = vm->again && !vm->cancelled;
 
     destroy(vm);
     log_info("vm %s: %s", vm->config->name, again ? "reset" : "off");

@@ -44,6 +44,7 @@ struct vm {
     struct spinlock lock;      /* outermost: keeps board and slots while somebody from outside looks at them */
     _Atomic int state;         /* enum vm_state */
     _Atomic bool again;        /* stopping in order to start again */
+    _Atomic bool cancelled;    /* somebody wants it off, whatever it is doing now */
     _Atomic unsigned active;   /* vCPUs on pCPUs' lists */
     uint64_t tsc_base;         /* tick = TSC + tsc_base: tick 0 is the start */
     uint64_t exits[EXIT_REASON_COUNT]; /* of earlier lives */

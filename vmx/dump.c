@@ -40,7 +40,7 @@ void vcpu_last_exits(const struct vcpu *v, unsigned most, void (*print)(const ch
     for (uint64_t i = end - n; i < end; i++) {
         const struct exit_record *r = &v->ring[i % EXIT_RING];
 
-        format(line, sizeof(line), "  vcpu %u  tsc %lu  rip %016lx  %s  qualification %#lx", v->index, r->tsc, r->rip,
+        format(line, sizeof(line), "  tsc %lu  vcpu %u  rip %016lx  %s  qualification %#lx", r->tsc, v->index, r->rip,
                exit_reason_name(r->reason), r->qualification);
         print(line);
     }
@@ -56,6 +56,6 @@ void vcpu_dump(struct vcpu *v, const char *why)
     log_warn("vcpu %u on cpu %u: %s", v->index, v->cpu, why);
     dump_general(v);
     dump_segments();
-    log_warn("  last exits of %lu:", v->exit_count);
+    log_warn("  last %lu exits of %lu:", MIN(v->exit_count, (uint64_t)DUMP_EXITS), v->exit_count);
     vcpu_last_exits(v, DUMP_EXITS, print_warning);
 }
