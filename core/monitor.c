@@ -12,6 +12,24 @@
 #define MAX_ARGS 4
 #define INPUT_LINE 128
 
+/* An answer is printed in one piece, so that no guest's line comes in between (but for one longer than this). */
+static char answer[8 * KIB];
+static size_t answered;
+
+static void flush(void)
+{
+    console_monitor(answer, answered);
+    answered = 0;
+}
+
+static void print_text(const char *text, size_t n)
+{
+    if (answered + n > sizeof(answer))
+        flush();
+    memcpy(answer + answered, text, n);
+    answered += n;
+}
+
 static void print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 static void print(const char *fmt, ...)
@@ -22,7 +40,7 @@ static void print(const char *fmt, ...)
     va_start(ap, fmt);
     format_v(text, sizeof(text), fmt, ap);
     va_end(ap);
-    console_monitor(text, strlen(text));
+    print_text(text, strlen(text));
 }
 
 struct command {
@@ -145,7 +163,7 @@ static void print_log(void)
     size_t pos = 0, n;
 
     while ((n = log_read(&pos, text, sizeof(text))))
-        console_monitor(text, n);
+        print_text(text, n);
 }
 
 static void cmd_log(int argc, char **argv)
@@ -235,6 +253,7 @@ void monitor_prompt(void)
 {
     length = 0;
     print(MONITOR_PROMPT);
+    flush();
 }
 
 void monitor_input(char c)
@@ -254,4 +273,5 @@ void monitor_input(char c)
         line[length++] = c;
         print("%c", c);
     }
+    flush();
 }

@@ -115,11 +115,12 @@ def two_guests(t):
             m.wait(f"{name}: Debian's kernel speaks", rf"^\[{name}\] .*Linux version .*Debian", since=start)
         m.send("\r")
         m.wait("the monitor has the input and a prompt", lab.PROMPT, since=start)
-        monitor_speaks(t, m)
         for name in GUESTS:
             m.wait(f"{name} is ready", ready(name), since=start)
         for name in GUESTS:
             guest_speaks(t, m, name)
+        m.focus("the monitor")
+        monitor_speaks(t, m)
         one_ends(t, m)
         power_switches(t, m)
         m.send("exit\r")
