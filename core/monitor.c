@@ -102,14 +102,15 @@ static void cmd_console(int argc, char **argv)
 
 static void cmd_mem(int argc, char **argv)
 {
-    static const char *const kinds[PAGE_KINDS] = { "free", "hypervisor", "tables", "private", "zeroed" };
+    static const char *const kinds[] = { "free", "hypervisor", "tables", "private" };
     struct page_counts c;
 
     (void)argc, (void)argv;
     page_count(NUMA_MAX_NODES, &c);
     print("machine memory: %lu pages (%lu MiB), %lu free (%lu MiB)\n", c.total, c.total * PAGE_SIZE / MIB, c.free,
           c.free * PAGE_SIZE / MIB);
-    for (unsigned k = PAGE_HYPERVISOR; k < PAGE_KINDS; k++)
+    print("  of the free, zeroed ahead: %lu\n", c.by_kind[PAGE_ZEROED]);
+    for (unsigned k = PAGE_HYPERVISOR; k < ARRAY_SIZE(kinds); k++)
         print("  %-12s %9lu pages %9lu KiB\n", kinds[k], c.by_kind[k], c.by_kind[k] * PAGE_SIZE / KIB);
     for (unsigned i = 0; i < vm_count(); i++) {
         const struct vm *vm = vm_at(i);
