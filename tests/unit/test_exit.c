@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/vcpu_fake.h"
+
+struct guest_regs *vmx_handle_exit(struct guest_regs *regs);
+struct guest_regs *vmx_handle_failure(void);
+
+enum { UD = 6 };
+
+static unsigned resumes, interrupts;
+static uint8_t last_interrupt;
+static struct vcpu_ops ops;
+
+static struct guest_regs *op_resume(struct vcpu *v)
+{
+    resumes++;
+    return &v->regs;
+}
+
+static void op_interrupt(uint8_t vector)
+{
+    interrupts++;
+    last_interrupt = vector;
+}
+
+static int setup(void **state)
+{
+    int err = vcpu_setup(state);
+
+    enter_long_mode();
+    ops = fake_ops;
+    ops.resume = op_resume;
+    ops.interrupt = op_interrupt;
+    vcpu.ops = &ops;
+    fake_percpu[0].vcpu = &vcpu;
+    resumes = interrupts = 0;
+    return err;
+}
+
+/* One exit through the dispatcher, with what it leaves behind cleared first. */
+static void leave_guest(uint32_t reason)
+{
+    unsigned before = resumes;
+
+    vcpu.event.info = 0;
+    vmwrite(VMCS_GUEST_RIP, START_RIP);
+    vmwrite(VMCS_EXIT_REASON, reason);
+    assert_ptr_equal(vmx_handle_exit(&vcpu.regs), &vcpu.regs);
+    assert_int_equal(resumes, before + 1);
+}
+
+static void test_undefined_instructions(void **state)
+{
+    static const uint32_t reasons[] = {
+        EXIT_REASON_GETSEC, EXIT_REASON_VMCLEAR, EXIT_REASON_VMLAUNCH, EXIT_REASON_VMPTRLD, EXIT_REASON_VMPTRST,
+        EXIT_REASON_VMREAD, EXIT_REASON_VMRESUME, EXIT_REASON_VMWRITE, EXIT_REASON_VMXOFF, EXIT_REASON_VMXON,
+        EXIT_REASON_MWAIT, EXIT_REASON_MONITOR, EXIT_REASON_INVEPT, EXIT_REASON_INVVPID, EXIT_REASON_VMFUNC,
+        EXIT_REASON_ENCLS,
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(reasons); i++) {
+        leave_guest(reasons[i]);
+        assert_faulted(UD, false, 0);
+    }
+    assert_int_equal(world.stops, 0);
+}
+
+static void test_rdpmc(void **state)
+{
+    leave_guest(EXIT_REASON_RDPMC);
+    assert_faulted(GP_VECTOR, true, 0);
+}
+
+/* What nobody handles ends the guest with the reason's name; it never goes on as if nothing were. */
+static void test_unhandled_reasons(void **state)
+{
+    static const uint32_t reasons[] = { EXIT_REASON_INIT, EXIT_REASON_SIPI, EXIT_REASON_IO_SMI, EXIT_REASON_INVLPG,
+                                        EXIT_REASON_RSM, EXIT_REASON_MOV_DR, EXIT_REASON_EPT_MISCONFIG,
+                                        EXIT_REASON_PREEMPTION_TIMER, EXIT_REASON_XSAVES, 35, 38, 79, 80, 4096,
+                                        0x7fffffff };
+
+    for (size_t i = 0; i < ARRAY_SIZE(reasons); i++) {
+        world.stops = 0;
+        leave_guest(reasons[i]);
+        assert_int_equal(world.stops, 1);
+        assert_true(world.why[0]);
+    }
+    leave_guest(EXIT_REASON_EPT_MISCONFIG);
+    assert_non_null(strstr(world.why, "EPT"));
+}
+
+static void test_triple_fault(void **state)
+{
+    leave_guest(EXIT_REASON_TRIPLE_FAULT);
+    assert_string_equal(world.why, "triple fault");
+}
+
+static void test_task_switch(void **state)
+{
+    leave_guest(EXIT_REASON_TASK_SWITCH);
+    assert_int_equal(world.stops, 1);
+}
+
+static void test_external_interrupt(void **state)
+{
+    vmwrite(VMCS_EXIT_INTR_INFO, INTR_VALID | 0xf1);
+    leave_guest(EXIT_REASON_EXTERNAL_INTERRUPT);
+    assert_int_equal(interrupts, 1);
+    assert_int_equal(last_interrupt, 0xf1);
+    assert_int_equal(vmread(VMCS_GUEST_RIP), START_RIP);
+}
+
+static void test_hlt(void **state)
+{
+    leave_guest(EXIT_REASON_HLT);
+    assert_completed();
+    assert_int_equal(world.halts, 1);
+}
+
+static void test_cache_instructions(void **state)
+{
+    leave_guest(EXIT_REASON_INVD);
+    assert_completed();
+    leave_guest(EXIT_REASON_WBINVD);
+    assert_completed();
+}
+
+static void test_hypercall_is_the_kernels(void **state)
+{
+    leave_guest(EXIT_REASON_VMCALL);
+    assert_completed();
+    assert_int_equal(world.hypercalls, 1);
+    enter_user();
+    leave_guest(EXIT_REASON_VMCALL);
+    assert_faulted(UD, false, 0);
+    assert_int_equal(world.hypercalls, 1);
+}
+
+static void xsetbv_gives(uint64_t value, bool taken)
+{
+    uint64_t before = fake_cpu.xcr[0];
+
+    vcpu.regs.rax = 0xffffffff00000000 | (uint32_t)value;
+    vcpu.regs.rdx = 0xffffffff00000000 | value >> 32;
+    leave_guest(EXIT_REASON_XSETBV);
+    if (taken) {
+        assert_completed();
+        assert_int_equal(fake_cpu.xcr[0], value);
+    } else {
+        assert_faulted(GP_VECTOR, true, 0);
+        assert_int_equal(fake_cpu.xcr[0], before);
+    }
+}
+
+/* SDM vol. 1, 13.3, with a machine that has MPX, PKRU and AMX besides. */
+static void test_xsetbv(void **state)
+{
+    fake_cpu.cr4 |= CR4_OSXSAVE;
+    fake_cpuid_set(0xd, 0, 0x602ff, 0, 0, 0);
+    xsetbv_gives(1, true);
+    xsetbv_gives(3, true);
+    xsetbv_gives(7, true);
+    xsetbv_gives(0xe7, true);
+    xsetbv_gives(0, false);                    /* x87 always */
+    xsetbv_gives(2, false);
+    xsetbv_gives(5, false);                    /* AVX without SSE */
+    for (uint64_t avx512 = 1; avx512 < 7; avx512++)
+        xsetbv_gives(7 | avx512 << 5, false);  /* not all three */
+    xsetbv_gives(0xe3, false);                 /* without AVX */
+    for (unsigned bit = 3; bit < 64; bit++)
+        if (bit < 5 || bit > 7)
+            xsetbv_gives(7 | BIT(bit), false);
+    vcpu.regs.rcx = 1;
+    xsetbv_gives(1, false);
+    vcpu.regs.rcx = BIT(32);                   /* ECX counts */
+    xsetbv_gives(3, true);
+    enter_user();
+    xsetbv_gives(1, false);
+}
+
+static void test_xsetbv_of_a_smaller_machine(void **state)
+{
+    fake_cpu.cr4 |= CR4_OSXSAVE;
+    fake_cpuid_set(0xd, 0, 7, 0, 0, 0);
+    xsetbv_gives(7, true);
+    xsetbv_gives(0xe7, false);
+}
+
+/* RIP moves within the width of the code; the end of an instruction ends the shadows of STI and MOV SS. */
+static void test_skip(void **state)
+{
+    vmwrite(VMCS_GUEST_INTERRUPTIBILITY, BLOCKING_STI | BLOCKING_NMI);
+    leave_guest(EXIT_REASON_WBINVD);
+    assert_int_equal(vmread(VMCS_GUEST_INTERRUPTIBILITY), BLOCKING_NMI);
+    assert_int_equal(vmread(VMCS_GUEST_PENDING_DEBUG), 0);
+    vmwrite(VMCS_GUEST_RFLAGS, RFLAGS_FIXED | RFLAGS_TF);
+    leave_guest(EXIT_REASON_WBINVD);
+    assert_int_equal(vmread(VMCS_GUEST_PENDING_DEBUG), BIT(14));
+    vmwrite(VMCS_GUEST_RIP, 0xffffffffull);
+    vcpu_skip_length(&vcpu, 1);
+    assert_int_equal(vmread(VMCS_GUEST_RIP), BIT(32));
+    vmwrite(VMCS_GUEST_CS_AR, AR_DB);
+    vmwrite(VMCS_GUEST_RIP, 0xffffffffull);
+    vcpu_skip_length(&vcpu, 1);
+    assert_int_equal(vmread(VMCS_GUEST_RIP), 0);
+}
+
+static void test_counters_and_ring(void **state)
+{
+    for (unsigned i = 0; i < EXIT_RING + 3; i++) {
+        vmwrite(VMCS_EXIT_QUALIFICATION, i);
+        leave_guest(i & 1 ? EXIT_REASON_HLT : EXIT_REASON_WBINVD);
+    }
+    leave_guest(0x7fffffff);
+    assert_int_equal(vcpu.exits[EXIT_REASON_HLT], (EXIT_RING + 3) / 2);
+    assert_int_equal(vcpu.exit_count, EXIT_RING + 4);
+    assert_int_equal(vcpu.ring[2].qualification, EXIT_RING + 2);
+    assert_int_equal(vcpu.ring[2].rip, START_RIP);
+    assert_int_equal(vcpu.ring[3].reason, 0x7fffffff);
+}
+
+/* The event that an exit interrupted waits again before the handler runs, and whatever the handler does. */
+static void test_events_are_requeued(void **state)
+{
+    vmwrite(VMCS_IDT_VECTORING_INFO, INTR_VALID | INTR_EXTERNAL << INTR_TYPE_SHIFT | 0x55);
+    leave_guest(EXIT_REASON_EXTERNAL_INTERRUPT);
+    assert_int_equal(vcpu.event.info, INTR_VALID | 0x55);
+}
+
+/* The checker says what is wrong with the guest's state; the processor's answer is not lost either. */
+static void test_failed_entry(void **state)
+{
+    for (uint32_t msr = MSR_VMX_BASIC; msr <= MSR_VMX_TRUE_ENTRY_CTLS; msr++)
+        fake_msr_set(msr, 0xffffffff00000000);
+    vmwrite(VMCS_GUEST_RFLAGS, 0);             /* bit 1 is always one */
+    vmwrite(VMCS_IDT_VECTORING_INFO, INTR_VALID | 0x55);
+    leave_guest(EXIT_REASON_FAILED_ENTRY | EXIT_REASON_GUEST_STATE);
+    assert_int_equal(world.stops, 1);
+    assert_true(strlen(world.why) > 20);
+    assert_int_equal(vcpu.event.info, 0);      /* no event was cut short: there was no guest */
+    assert_ptr_equal(vmx_handle_failure(), &vcpu.regs);
+    assert_int_equal(world.stops, 2);
+    assert_non_null(strstr(world.why, "VM entry failed"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_undefined_instructions, setup),
+        cmocka_unit_test_setup(test_rdpmc, setup),
+        cmocka_unit_test_setup(test_unhandled_reasons, setup),
+        cmocka_unit_test_setup(test_triple_fault, setup),
+        cmocka_unit_test_setup(test_task_switch, setup),
+        cmocka_unit_test_setup(test_external_interrupt, setup),
+        cmocka_unit_test_setup(test_hlt, setup),
+        cmocka_unit_test_setup(test_cache_instructions, setup),
+        cmocka_unit_test_setup(test_hypercall_is_the_kernels, setup),
+        cmocka_unit_test_setup(test_xsetbv, setup),
+        cmocka_unit_test_setup(test_xsetbv_of_a_smaller_machine, setup),
+        cmocka_unit_test_setup(test_skip, setup),
+        cmocka_unit_test_setup(test_counters_and_ring, setup),
+        cmocka_unit_test_setup(test_events_are_requeued, setup),
+        cmocka_unit_test_setup(test_failed_entry, setup),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
