@@ -22,7 +22,7 @@ def quick(t, model, cpus):
 
 
 def register(model):
-    @lab.scenario(f"model-{model}", seconds=240)
+    @lab.scenario(f"model-{model}", seconds=240, draft=True)
     def boot(t):
         for cpus in (1, 2, 4):
             try:
@@ -61,11 +61,11 @@ def linux_on(t, model, cpus, guests):
         m.wait("Mirrorball leaves", r"^mirrorball: exit success$", 90)
 
 
-@lab.scenario("linux-smp", seconds=480)
+@lab.scenario("linux-smp", seconds=480, draft=True)
 def linux_smp(t):
     linux_on(t, "corei7_icelake_u", 2, (("duo", 2),))
 
 
-@lab.scenario("linux-shared-processor", seconds=480)
+@lab.scenario("linux-shared-processor", seconds=480, draft=True)
 def linux_shared(t):
     linux_on(t, "corei7_haswell_4770", 1, (("one", 1), ("two", 1)))
