@@ -96,7 +96,8 @@ static void cmd_console(int argc, char **argv)
 
     if (argc != 2)
         print("usage: console NAME\n");
-    else if (vm)
+    flush(); /* what follows is not the monitor's */
+    if (vm)
         console_set_focus((int)vm->index);
 }
 
