@@ -15,31 +15,41 @@
 #include "core/monitor.c"
 
 /* Two VMs that note what they are told, and the screen. */
-static char screen[16384];
+static char screen[65536];
 static size_t screen_length;
 static struct vm_config configs[2] = { { .name = "alpha", .memory_mib = 256, .vcpus = 2 },
                                        { .name = "beta", .memory_mib = 64, .vcpus = 1 } };
 static struct vm vms[2];
 static struct { unsigned starts, stops, resets; } told[2];
-static int answer, focus;
+static int result, focus;
 static unsigned ends, traces;
 static bool alive;
 
+static unsigned pieces;
+
 void console_monitor(const char *text, size_t n)
 {
+    pieces += n > 0;
     assert_true(screen_length + n < sizeof(screen));
     memcpy(screen + screen_length, text, n);
     screen[screen_length += n] = 0;
 }
 
 int console_focus(void) { return focus; }
-void console_set_focus(int owner) { focus = owner; }
+
+/* It prints, so what the monitor has said must be out. */
+void console_set_focus(int owner)
+{
+    focus = owner;
+    console_monitor("input goes on\n", 14);
+}
+
 unsigned vm_count(void) { return 2; }
 struct vm *vm_at(unsigned index) { return &vms[index]; }
 bool vm_any_alive(void) { return alive; }
-int vm_start(struct vm *vm) { told[vm->index].starts++; return answer; }
-int vm_stop(struct vm *vm) { told[vm->index].stops++; return answer; }
-int vm_reset(struct vm *vm) { told[vm->index].resets++; return answer; }
+int vm_start(struct vm *vm) { told[vm->index].starts++; return result; }
+int vm_stop(struct vm *vm) { told[vm->index].stops++; return result; }
+int vm_reset(struct vm *vm) { told[vm->index].resets++; return result; }
 const char *vm_state_name(const struct vm *vm) { return vm->index ? "off" : "running"; }
 void sched_end(void) { ends++; }
 
@@ -75,8 +85,9 @@ static int setup(void **state)
         vms[i] = (struct vm){ .config = &configs[i], .index = i, .home = 3 - i };
     memset(told, 0, sizeof(told));
     screen_length = ends = traces = 0;
+    answered = 0;
     screen[0] = 0;
-    answer = 0;
+    result = 0;
     alive = true;
     leaving = false;
     focus = CONSOLE_MONITOR;
@@ -164,7 +175,7 @@ static void test_vm_verbs(void **state)
     assert_int_equal(told[0].stops, 1);
     assert_int_equal(told[0].resets, 0);
     assert_int_equal(told[1].resets, 1);
-    answer = -EBUSY;
+    result = -EBUSY;
     assert_says("vm start alpha", "alpha is running: cannot start it now");
     assert_says("vm stop gamma", "no VM has the name gamma");
     assert_says("vm", "usage: vm list");
@@ -178,8 +189,36 @@ static void test_console(void **state)
     assert_says("console", "usage");
     assert_says("console gamma", "no VM has the name gamma");
     assert_int_equal(focus, CONSOLE_MONITOR);
-    assert_string_equal(say("console beta"), "");
+    assert_string_equal(say("console beta"), "input goes on\n");
     assert_int_equal(focus, 1);
+}
+
+/* Guests print too: an answer comes in one piece, with the newline before it and the prompt behind. */
+static void test_one_piece(void **state)
+{
+    unsigned before;
+
+    for (const char *p = "stat"; *p; p++)
+        monitor_input(*p);
+    before = pieces;
+    monitor_input('\r');
+    assert_int_equal(pieces, before + 1);
+    assert_non_null(strstr(screen, "stat\nvm alpha"));
+}
+
+/* All of a log that is longer than one piece. */
+static void test_long_answer(void **state)
+{
+    log_set_level(LOG_INFO);
+    for (unsigned i = 0; i < 400; i++)
+        log_info("line %u of a long log", i);
+    say("log");
+    for (unsigned i = 200; i < 400; i++) {
+        char want[40];
+
+        format(want, sizeof(want), "line %u of a long log\n", i);
+        assert_non_null(strstr(screen, want));
+    }
 }
 
 static void test_mem(void **state)
@@ -259,6 +298,8 @@ int main(void)
         cmocka_unit_test_setup(test_vm_list, setup),
         cmocka_unit_test_setup(test_vm_verbs, setup),
         cmocka_unit_test_setup(test_console, setup),
+        cmocka_unit_test_setup(test_one_piece, setup),
+        cmocka_unit_test_setup(test_long_answer, setup),
         cmocka_unit_test_setup(test_mem, setup),
         cmocka_unit_test_setup(test_stat, setup),
         cmocka_unit_test_setup(test_trace, setup),

@@ -169,7 +169,7 @@ static void test_constants(void **state)
     assert_int_equal(value, 0);
 }
 
-/* Immunities pass; what announces a control MSR that guests do not have does not, nor what makes things worse (RSBA). */
+/* Immunities pass; what announces a control MSR that guests do not have, or a weakness (RSBA), does not. */
 static void test_arch_capabilities(void **state)
 {
     static const uint8_t hidden[] = { 1, 2, 3, 7, 9, 10, 11, 12, 16, 17, 18, 19, 21, 22, 23, 25, 28, 63 };

@@ -4,7 +4,7 @@
 
 #include "lib/types.h"
 
-/* The real local APIC and the TSC's frequency as arch/x86/apic.h shows them to the floors above: counts, last operands. */
+/* The real local APIC and the rate of the TSC as the floors above see them: counts, last operands. */
 struct fake_apic {
     uint64_t khz;
     unsigned eois, ipis, arms;

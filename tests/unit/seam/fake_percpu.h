@@ -4,7 +4,7 @@
 
 #include "arch/x86/percpu.h"
 
-/* The processors of a machine, for tests; the one that runs is chosen with fake_percpu_enter. APIC ids are 0, 2, 4... */
+/* The processors of a machine; the one that runs is chosen with fake_percpu_enter. APIC ids are 0, 2, 4... */
 #define FAKE_CPUS 4
 
 extern struct percpu fake_percpu[FAKE_CPUS];
