@@ -48,7 +48,7 @@ def after_run(t, m, number, what, status, said=None):
     return text
 
 
-@lab.scenario("shell", seconds=240)
+@lab.scenario("shell", seconds=480)
 def shell(t):
     def spinning(name):
         return lab.vm_section(name, "crash.elf", extra="spin")
@@ -107,7 +107,7 @@ REFUSALS = (
 )
 
 
-@lab.scenario("refusals", seconds=240)
+@lab.scenario("refusals", seconds=240, draft=True)
 def refusals(t):
     numbers = range(2, 2 + len(REFUSALS))
     last = numbers[-1] + 1
@@ -144,7 +144,7 @@ def hardware(t, name, what, row, platform=None, model=None, before=(), files=Non
         return text
 
 
-@lab.scenario("lacking-hardware", seconds=240)
+@lab.scenario("lacking-hardware", seconds=240, draft=True)
 def lacking_hardware(t):
     hardware(t, "tcg", "no VMX (QEMU's own emulation)", "Intel VT-x", platform="qemu")
     hardware(t, "penryn", "VMX without EPT", r"extended page tables \(EPT\)", platform="bochs", model="core2_penryn_t9600")
@@ -155,7 +155,7 @@ def lacking_hardware(t):
              before=("\\nomp.efi",), files=lab.helper("nomp"))
 
 
-@lab.scenario("one-of-two", seconds=120)
+@lab.scenario("one-of-two", seconds=240)
 def one_of_two(t):
     """Without MP services a guest of one vCPU runs on the boot processor."""
     files = lab.kernels("sensitive") | proofs((1,)) | lab.helper("nomp") | {

@@ -9,7 +9,7 @@ import lab
 KERNELS = (("sensitive", 1), ("privileged", 1), ("interrupts", 2))
 
 
-@lab.scenario("test-kernels", seconds=180)
+@lab.scenario("test-kernels", seconds=360)
 def test_kernels(t):
     names = [name for name, _ in KERNELS]
     config = lab.config(*(lab.vm_section(name, f"{name}.elf", vcpus=vcpus) for name, vcpus in KERNELS))
