@@ -206,8 +206,8 @@ int mirrorball_main(const struct boot_info *boot)
         err = boot->cpus > 1 ? boot->wait_cpus() : 0;
         log_info("back in the firmware's world");
     }
-    if (!err && atomic_load(&failed))
-        err = -ENODEV;
+    if (!err)
+        err = atomic_load(&failed) ? -ENODEV : vm_first_error();
     log_remove_sinks();
     return err;
 }

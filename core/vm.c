@@ -15,6 +15,10 @@
 static struct vm vms[CONFIG_MAX_VMS];
 static unsigned vms_known;
 
+static _Atomic int first_error;
+
+int vm_first_error(void) { return first_error; }
+
 unsigned vm_count(void) { return vms_known; }
 struct vm *vm_at(unsigned index) { return &vms[index]; }
 
@@ -242,7 +246,10 @@ static int build(struct vm *vm)
 
 static void start(struct vm *vm)
 {
-    if (vm->cancelled || build(vm)) {
+    int none = 0, err = vm->cancelled ? 0 : build(vm);
+
+    if (vm->cancelled || err) {
+        atomic_compare_exchange_strong(&first_error, &none, err);
         destroy(vm);
         log_info("vm %s: off", vm->config->name);
         switch_off(vm);

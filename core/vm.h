@@ -60,6 +60,9 @@ struct vm *vm_at(unsigned index);
 struct vm *vm_by_name(const char *name);
 bool vm_any_alive(void);
 
+/* 0, or why the first VM that could not be built could not (-errno; it was said). */
+int vm_first_error(void);
+
 /* Makes the VMs of the configuration known; nothing is started. -EINVAL (said why). unix_time: seconds since 1970 now. */
 int vm_setup(const struct config *config, int64_t unix_time);
 

@@ -81,10 +81,15 @@ static int run(void)
         err = memory_take(&boot);
     if (!err)
         err = mirrorball_main(&boot);
+    return err;
+}
+
+/* After the last line: firmware built for debugging fills the memory it gets back, and that takes its time. */
+static void give_everything_back(void)
+{
     processors_settle();
     memory_give_back(&boot);
     files_free(&config);
-    return err;
 }
 
 EFI_STATUS efi_main(EFI_HANDLE image_handle, EFI_SYSTEM_TABLE *system_table);
@@ -100,5 +105,6 @@ EFI_STATUS efi_main(EFI_HANDLE image_handle, EFI_SYSTEM_TABLE *system_table)
     print_begin();
     err = run();
     say("exit %s", exit_word(err));
+    give_everything_back();
     return status_of(err);
 }
