@@ -246,9 +246,10 @@ static int build(struct vm *vm)
 
 static void start(struct vm *vm)
 {
-    int none = 0, err = vm->cancelled ? 0 : build(vm);
+    bool cancelled = vm->cancelled;
+    int none = 0, err = cancelled ? 0 : build(vm);
 
-    if (vm->cancelled || err) {
+    if (cancelled || err) {
         atomic_compare_exchange_strong(&first_error, &none, err);
         destroy(vm);
         log_info("vm %s: off", vm->config->name);
