@@ -233,10 +233,12 @@ class Machine:
 
     def command(self, text, seconds=60):
         """Gives the monitor, which has the input, a command; returns what it answers."""
-        since = self.mark()
+        line = self.text().rfind("\n") + 1      # the prompt may stand there already
         self.send(text + "\r")
-        end = self.until(PROMPT, seconds, since)
-        return self.seen[since:end.start()]
+        # Lines of others may come between: the prompt and what was typed so far are then shown again.
+        typed = self.until(rf"^mirrorball> {re.escape(text)}\n", seconds, line)
+        end = self.until(PROMPT, seconds, typed.end())
+        return self.seen[typed.end():end.start()]
 
     def shell(self, name, text, regex, seconds=60):
         """A check that the guest with the input, at its shell, answers TEXT with REGEX."""
