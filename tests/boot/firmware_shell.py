@@ -144,7 +144,7 @@ def hardware(t, name, what, row, platform=None, model=None, before=(), files=Non
         return text
 
 
-@lab.scenario("lacking-hardware", seconds=240, draft=True)
+@lab.scenario("lacking-hardware", seconds=300)
 def lacking_hardware(t):
     hardware(t, "tcg", "no VMX (QEMU's own emulation)", "Intel VT-x", platform="qemu")
     hardware(t, "penryn", "VMX without EPT", r"extended page tables \(EPT\)", platform="bochs", model="core2_penryn_t9600")

@@ -22,7 +22,7 @@ def quick(t, model, cpus):
 
 
 def register(model):
-    @lab.scenario(f"model-{model}", seconds=240, draft=True)
+    @lab.scenario(f"model-{model}", seconds=240)
     def boot(t):
         for cpus in (1, 2, 4):
             try:
