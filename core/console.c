@@ -179,7 +179,10 @@ void console_set_focus(int owner)
 {
     char text[96];
 
+    spin_lock(&console.lock);
     console.focus = owner;
+    console.monitor.length = 0; /* the monitor begins anew with a prompt */
+    spin_unlock(&console.lock);
     input.count = 0;
     format(text, sizeof(text), "mirrorball: console: input goes to %s (Ctrl-a three times moves it)\n",
            owner == CONSOLE_MONITOR ? "the monitor" : vm_at((unsigned)owner)->config->name);

@@ -30,6 +30,7 @@ static const struct control {
     { "external-interrupt exiting",  WORD_PIN,   PIN_EXTERNAL_INTERRUPT, true },
     { "NMI exiting",                 WORD_PIN,   PIN_NMI,                true },
     { "virtual NMIs",                WORD_PIN,   PIN_VIRTUAL_NMI,        true },
+    { "VMX-preemption timer",        WORD_PIN,   PIN_PREEMPTION_TIMER,   false },
     { "use TSC offsetting",          WORD_PROC,  PROC_TSC_OFFSET,        true },
     { "HLT exiting",                 WORD_PROC,  PROC_HLT,               true },
     { "MWAIT exiting",               WORD_PROC,  PROC_MWAIT,             true },

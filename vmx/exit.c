@@ -37,6 +37,12 @@ static void exit_external_interrupt(struct vcpu *v)
     v->ops->interrupt((uint8_t)vmread(VMCS_EXIT_INTR_INFO));
 }
 
+/* For whatever asks: it was the longest time without a look (vmx/setup.c). */
+static void exit_preemption_timer(struct vcpu *v)
+{
+    (void)v;
+}
+
 static void exit_triple_fault(struct vcpu *v)
 {
     v->ops->stop(v, "triple fault");
@@ -149,6 +155,7 @@ static const exit_handler handlers[EXIT_REASON_COUNT] = {
     [EXIT_REASON_EPT_VIOLATION]      = exit_ept_violation,
     [EXIT_REASON_INVEPT]             = exit_undefined,
     [EXIT_REASON_INVVPID]            = exit_undefined,
+    [EXIT_REASON_PREEMPTION_TIMER]   = exit_preemption_timer,
     [EXIT_REASON_WBINVD]             = exit_invd,
     [EXIT_REASON_XSETBV]             = exit_xsetbv,
     [EXIT_REASON_VMFUNC]             = exit_undefined,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
 #include "vmx/setup.h"
+#include "arch/x86/apic.h"
 #include "arch/x86/cpu.h"
 #include "arch/x86/percpu.h"
 #include "vmx/caps.h"
@@ -53,6 +54,18 @@ void vmcs_set_host(struct vcpu *v)
  */
 #define EXCEPTIONS (BIT(1) | BIT(17) | BIT(18))
 
+#define LONGEST_RUN_MS 10
+
+/*
+ * Each entry starts the preemption timer with this (SDM vol. 3, 25.5.1; IA32_VMX_MISC 4:0 is its rate), so that no guest
+ * keeps a processor longer. An interrupt ends a guest at once, but not on every processor: Bochs 2.7 holds back the
+ * interrupts that come in a guest which was entered with RFLAGS.IF clear and has not changed it since.
+ */
+static uint32_t longest_run(void)
+{
+    return (uint32_t)MIN(LONGEST_RUN_MS * tsc_khz() >> (vmx_caps.misc & 0x1f), UINT32_MAX);
+}
+
 static void set_controls(struct vcpu *v)
 {
     v->proc_controls = vmx_caps.proc;
@@ -74,6 +87,8 @@ static void set_controls(struct vcpu *v)
     vmwrite(VMCS_GUEST_LINK_POINTER, ~0ull);
     if (vmx_caps.vpid)
         vmwrite(VMCS_CTRL_VPID, v->vpid);
+    if (vmx_caps.pin & PIN_PREEMPTION_TIMER)
+        vmwrite(VMCS_GUEST_PREEMPTION_TIMER, longest_run());
 }
 
 static void set_segment(enum vmcs_segment s, uint16_t selector, uint64_t base, uint32_t limit, uint32_t ar)

@@ -75,7 +75,8 @@ static void test_words(void **state)
     char msg[128];
 
     assert_int_equal(vmx_caps_init(msg, sizeof(msg)), 0);
-    assert_int_equal(vmx_caps.pin, 0x16 | PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMI);
+    assert_int_equal(vmx_caps.pin, 0x16 | PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMI |
+                     PIN_PREEMPTION_TIMER);
     assert_int_equal(vmx_caps.proc, 0x04006172 | PROC_TSC_OFFSET | PROC_HLT | PROC_MWAIT | PROC_MONITOR | PROC_RDPMC |
                      PROC_CR8_LOAD | PROC_CR8_STORE | PROC_UNCONDITIONAL_IO | PROC_MSR_BITMAPS | PROC_SECONDARY);
     assert_int_equal(vmx_caps.proc2, PROC2_EPT | PROC2_UNRESTRICTED | PROC2_VPID | PROC2_RDTSCP | PROC2_INVPCID);

@@ -327,6 +327,22 @@ static void test_focus_shows_the_line(void **state)
     assert_string_equal(serial, "[beta] beta login: \r\n");
 }
 
+/* The monitor's prompt stands there once, however often the input was elsewhere meanwhile. */
+static void test_one_prompt(void **state)
+{
+    monitor(MONITOR_PROMPT);
+    console_set_focus(0);
+    console_set_focus(CONSOLE_MONITOR);
+    console_set_focus(1);
+    clear();
+    console_set_focus(CONSOLE_MONITOR);
+    assert_null(strstr(serial, MONITOR_PROMPT MONITOR_PROMPT));
+    monitor("vm");
+    clear();
+    guest(0, "hello\n");
+    assert_string_equal(serial, "\r\n[alpha] hello\r\n" MONITOR_PROMPT "vm");
+}
+
 static void test_no_serial_line(void **state)
 {
     console_init(false, true, true);
@@ -354,6 +370,7 @@ int main(void)
         cmocka_unit_test_setup(test_slow_guest, setup),
         cmocka_unit_test_setup(test_focus_drops_waiting_keys, setup),
         cmocka_unit_test_setup(test_focus_shows_the_line, setup),
+        cmocka_unit_test_setup(test_one_prompt, setup),
         cmocka_unit_test_setup(test_no_serial_line, setup),
     };
 
