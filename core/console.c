@@ -155,6 +155,10 @@ void console_monitor(const char *text, size_t n)
     struct line *l = &console.monitor;
 
     spin_lock(&console.lock);
+    if (console.open_line != CONSOLE_MONITOR && l->length) { /* a line of somebody else came between */
+        break_line(CONSOLE_MONITOR);
+        out(l->text, l->length);
+    }
     write_lines(text, n);
     for (size_t i = 0; i < n; i++) {
         if (text[i] == '\n')

@@ -337,7 +337,11 @@ static void test_one_prompt(void **state)
     clear();
     console_set_focus(CONSOLE_MONITOR);
     assert_null(strstr(serial, MONITOR_PROMPT MONITOR_PROMPT));
-    monitor("vm");
+    guest(0, "first\n");
+    clear();
+    monitor("v");
+    monitor("m");
+    assert_string_equal(serial, MONITOR_PROMPT "vm"); /* not shown behind each line, but when it is typed at */
     clear();
     guest(0, "hello\n");
     assert_string_equal(serial, "\r\n[alpha] hello\r\n" MONITOR_PROMPT "vm");
