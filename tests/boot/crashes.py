@@ -93,7 +93,7 @@ def memory_returns(t, m):
                     (m.find(r"^\[hunt\] .*words.*$", start) or ["nothing"])[0])
 
 
-@lab.scenario("crashes", seconds=420, draft=True)
+@lab.scenario("crashes", seconds=480)
 def crashes(t):
     names = (*STOPPED, *ENDS, *ENDLESS, "reset")
     config = lab.config(lab.linux_section(WITNESS),

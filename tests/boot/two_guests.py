@@ -101,7 +101,7 @@ def power_switches(t, m):
     t.check("all of alpha's memory comes back", before == after > 0, f"{before} free pages before, {after} after")
 
 
-@lab.scenario("two-guests", seconds=600, draft=True)
+@lab.scenario("two-guests", seconds=720)
 def two_guests(t):
     with open(os.path.join(lab.REPO, "scripts", "mirrorball.conf"), encoding="ascii") as file:
         demo = file.read()
