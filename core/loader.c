@@ -6,16 +6,7 @@
 #include "core/loader_parts.h"
 #include "lib/errno.h"
 #include "lib/format.h"
-#include "lib/spinlock.h"
 #include "lib/string.h"
-#include "vdev/board.h"
-
-/* Addresses of the BIOS data area that old kernels read (IBM PC/AT Technical Reference, BIOS data area). */
-#define BDA_EBDA_SEGMENT 0x40eull
-#define BDA_BASE_MEMORY  0x413ull
-#define EBDA_BASE        0x9fc00ull
-#define RSDP_COPY        0xf0000ull
-#define RSDP_SIZE        36
 
 int load_fail(struct load *l, int error, const char *fmt, ...)
 {
@@ -220,34 +211,6 @@ int load_processor(struct load *l, enum guest_mode mode, uint64_t rip)
     return rc;
 }
 
-/* The tables, and a copy of their root pointer at 0xf0000: some old kernels begin their search only there. */
-static int load_acpi(struct load *l)
-{
-    /* Static, because the hypervisor's stacks are small; VMs that start at the same time take turns. */
-    static struct spinlock lock;
-    static uint8_t tables[BOARD_ACPI_SIZE];
-    int rc = 0, size;
-
-    spin_lock(&lock);
-    size = board_acpi_build(l->vm->vcpus, tables, sizeof(tables));
-    if (size < RSDP_SIZE || (size_t)size > sizeof(tables))
-        rc = load_fail(l, ENOSPC, "the ACPI tables for %u vCPUs do not fit", l->vm->vcpus);
-    if (!rc)
-        rc = load_write(l, BOARD_ACPI_BASE, tables, (size_t)size);
-    if (!rc)
-        rc = load_write(l, RSDP_COPY, tables, RSDP_SIZE);
-    spin_unlock(&lock);
-    return rc;
-}
-
-static int load_bios_data(struct load *l)
-{
-    uint16_t ebda = EBDA_BASE >> 4, base_kib = EBDA_BASE / KIB;
-    int rc = load_write(l, BDA_EBDA_SEGMENT, &ebda, sizeof(ebda));
-
-    return rc ? rc : load_write(l, BDA_BASE_MEMORY, &base_kib, sizeof(base_kib));
-}
-
 static int load_kernel(struct load *l)
 {
     const struct config_file *kernel = &l->vm->kernel;
@@ -287,16 +250,14 @@ int loader_load(const struct vm_config *vm, struct pmap *pmap, struct guest_entr
     if (err_size)
         err[0] = '\0';
     memset(entry, 0, sizeof(*entry));
-    /* Nothing of ours goes into the BIOS data area or between conventional memory and 1 MiB. */
+    /* Nothing of ours goes into the interrupt vectors and the BIOS data area or between conventional memory and 1 MiB. */
     l.used[0].size = PAGE_SIZE;
-    l.used[1].base = EBDA_BASE;
-    l.used[1].size = MIB - EBDA_BASE;
+    l.used[1].base = LOAD_EBDA_BASE;
+    l.used[1].size = MIB - LOAD_EBDA_BASE;
     l.used_count = 2;
     if (l.memory < MIB)
         return load_fail(&l, ENOMEM, "a VM needs at least 1 MiB of memory, this one has %llu KiB",
                          (unsigned long long)(l.memory / KIB));
-    rc = load_bios_data(&l);
-    if (!rc)
-        rc = load_acpi(&l);
+    rc = bios_load(&l);
     return rc ? rc : load_kernel(&l);
 }

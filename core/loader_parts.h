@@ -9,6 +9,7 @@
 
 #define LOAD_MAX_USED   64
 #define LOAD_LOW_LIMIT  0x90000ull  /* our own tables end below: Linux borrows pages further up for its trampoline */
+#define LOAD_EBDA_BASE  0x9fc00ull  /* extended BIOS data area, up to 0xa0000 */
 #define LOAD_HIGH_LIMIT (4 * GIB)   /* a guest starts with 32-bit addresses or an identity map of 4 GiB */
 
 struct load {
@@ -46,6 +47,9 @@ int load_string(struct load *l, const char *text, const char *what, uint64_t *ba
 
 /* Descriptor table and, for GUEST_LONG64, the identity map; fills mode, rip, segments, gdt, cr3, rsp of the entry. */
 int load_processor(struct load *l, enum guest_mode mode, uint64_t rip);
+
+/* loader_bios.c: vectors, data area and ACPI tables, in memory that nobody else may take. */
+int bios_load(struct load *l);
 
 /* loader_linux.c: a file with the bzImage signatures, whatever its state. */
 bool linux_is_image(const struct config_file *file);

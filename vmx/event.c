@@ -79,6 +79,8 @@ void event_requeue(struct vcpu *v)
     v->event.info = 0;
     if (!(info & INTR_VALID))
         return;
+    if (INTR_TYPE(info) == INTR_HARD_EXCEPTION)
+        info = (info & ~INTR_ERROR_CODE) | (info & error_code_flag()); /* Bochs reports one for real mode too */
     v->event = (struct vcpu_event){ info & ~INTR_NMI_UNBLOCKED_IRET, 0, 0 };
     if (info & INTR_ERROR_CODE)
         v->event.error = (uint32_t)vmread(VMCS_IDT_VECTORING_ERROR);
