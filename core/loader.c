@@ -250,7 +250,7 @@ int loader_load(const struct vm_config *vm, struct pmap *pmap, struct guest_entr
     if (err_size)
         err[0] = '\0';
     memset(entry, 0, sizeof(*entry));
-    /* Nothing of ours goes into the interrupt vectors and the BIOS data area or between conventional memory and 1 MiB. */
+    /* Nothing of ours goes into the first page (vectors, BIOS data area) or between conventional memory and 1 MiB. */
     l.used[0].size = PAGE_SIZE;
     l.used[1].base = LOAD_EBDA_BASE;
     l.used[1].size = MIB - LOAD_EBDA_BASE;

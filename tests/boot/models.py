@@ -63,7 +63,7 @@ def linux_on(t, model, cpus, guests):
 
 @lab.scenario("linux-smp", seconds=480, draft=True)
 def linux_smp(t):
-    linux_on(t, "corei7_icelake_u", 2, (("duo", 2),))
+    linux_on(t, "corei7_skylake_x", 2, (("duo", 2),))
 
 
 @lab.scenario("linux-shared-processor", seconds=480, draft=True)

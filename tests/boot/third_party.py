@@ -33,7 +33,7 @@ def third_party(t):
     config = lab.config(
         lab.vm_section("generic", "generic", "initrd", "console=ttyS0 mb.name=generic", 384),
         lab.vm_section("pvh", "vmlinux", "initrd", "console=ttyS0 mb.name=pvh", 256),
-        lab.vm_section("xen", "xen", extra="com1=115200,8n1 console=com1 noreboot", memory=256),
+        lab.vm_section("xen", "xen", "vmlinuz", "com1=115200,8n1 console=com1 noreboot dom0_mem=128M", 384),
         lab.vm_section("memtest", "memtest", extra="console=ttyS0,115200", memory=32),
         lab.vm_section("invaders", "invaders", memory=16))
     files = lab.linux() | lab.vmlinux() | kernels()
@@ -41,7 +41,9 @@ def third_party(t):
         m.wait("Mirrorball runs", r"^mirrorball: 4 processors: into our own world")
         start = m.at
         m.wait("Xen speaks (multiboot, an ELF file)", r"^\[xen\] .*Xen version 4\.17", since=start)
-        m.wait("Xen sees its memory map", r"^\[xen\] .*Xen-e820 RAM map:|^\[xen\] .*\[0000000000100000, ", since=start)
+        m.wait("Xen sees its memory map", r"^\[xen\] .*\[0000000000100000, ", since=start)
+        m.wait("Xen finds the I/O APIC", r"^\[xen\] .*Enabling APIC mode", since=start)
+        m.wait("Xen builds its dom0 and enters it", r"^\[xen\] .*Serial input to DOM0", since=start)
         m.wait("memtest86+ speaks (bzImage)", r"^\[memtest\] .*Memtest86\+", since=start)
         for name in ("generic", "pvh"):
             m.wait(f"Debian's kernel comes up ({name})", rf"^\[{name}\] mirrorball-guest: {name} ready, 1 cpus", since=start)
