@@ -45,19 +45,26 @@ void load_options(char *text, size_t size);
 /* Machine memory for the hypervisor. -ENOMEM. */
 int memory_take(struct boot_info *boot);
 void memory_give_back(struct boot_info *boot);
+/* Does the firmware's map list all of this as memory of any kind (or does it lie in the BIOS' area below 1 MiB)? */
+bool memory_is_listed(uint64_t base, uint64_t size);
 
-/* Prints the hardware table. -ENOTSUP if something needed is missing. wanted_cpus: sum of all vCPUs. */
-int hardware_check(const struct boot_info *boot, unsigned wanted_cpus);
+/* Prints the hardware table. -ENOTSUP if something needed is missing. */
+int hardware_check(const struct boot_info *boot);
 
-/* Fills in cpus, apic_id, start_cpus and wait_cpus. Says which processors are left out. */
-void processors_find(struct boot_info *boot);
+/*
+ * Fills in cpus, apic_id, start_cpus and wait_cpus. Says which processors are left out. wanted: vCPUs of the largest
+ * VM; -ENOTSUP where the firmware has no MP services and INIT and SIPI do not bring so many processors.
+ */
+int processors_find(struct boot_info *boot, unsigned wanted);
 /*
  * Returns when no other processor is in our program, without limit: the firmware frees our code and memory when we
  * return, so there is nothing better to do than wait.
  */
 void processors_settle(void);
 /* True if the firmware has MP services. */
-bool processors_have_services(void);
+bool services_there(void);
 
 /* From the firmware's tables: framebuffer, rsdp and unix_time. */
 void tables_find(struct boot_info *boot);
+/* An ACPI table and its length through the RSDP at rsdp, NULL if it is not there; valid for good. */
+const void *table_find(uint64_t rsdp, const char sig[4], size_t *len);

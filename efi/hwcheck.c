@@ -72,10 +72,9 @@ static void add_vmx_rows(struct table *t)
     t->rows += vmx_hw_features(&t->row[t->rows], MAX_ROWS - t->rows);
 }
 
-static void add_firmware_rows(struct table *t, const struct boot_info *boot, unsigned wanted_cpus)
+static void add_firmware_rows(struct table *t, const struct boot_info *boot)
 {
-    add(t, "firmware's MP services", wanted_cpus > 1, processors_have_services(),
-        "update the firmware, or use one vCPU in all");
+    add(t, "firmware's MP services", false, services_there(), "INIT and SIPI are used");
     add(t, "ACPI tables", false, boot->rsdp != 0, "memory is taken as one node");
 }
 
@@ -93,7 +92,7 @@ static void print_table(const struct table *t)
     }
 }
 
-int hardware_check(const struct boot_info *boot, unsigned wanted_cpus)
+int hardware_check(const struct boot_info *boot)
 {
     static struct table table;
     int err = 0;
@@ -101,7 +100,7 @@ int hardware_check(const struct boot_info *boot, unsigned wanted_cpus)
     add_processor_rows(&table);
     if (has_vmx())
         add_vmx_rows(&table);
-    add_firmware_rows(&table, boot, wanted_cpus);
+    add_firmware_rows(&table, boot);
     say("hardware:");
     print_table(&table);
     for (size_t i = 0; i < table.rows; i++) {

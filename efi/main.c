@@ -54,12 +54,12 @@ static int read_config(void)
     return 0;
 }
 
-static unsigned all_vcpus(void)
+static unsigned most_vcpus(void)
 {
     unsigned n = 0;
 
     for (unsigned i = 0; i < config.vms; i++)
-        n += config.vm[i].vcpus;
+        n = MAX(n, config.vm[i].vcpus);
     return n;
 }
 
@@ -72,11 +72,11 @@ static int run(void)
     print_serial(config.console_com1);
     boot.config = &config;
     tables_find(&boot);
-    err = hardware_check(&boot, all_vcpus());
-    if (err)
-        return err;
-    processors_find(&boot);
-    err = files_load(&config);
+    err = hardware_check(&boot);
+    if (!err)
+        err = processors_find(&boot, most_vcpus());
+    if (!err)
+        err = files_load(&config);
     if (!err)
         err = memory_take(&boot);
     if (!err)

@@ -13,6 +13,9 @@
 /* Memory kept for a special purpose (UEFI specification 2.8, 7.2), which gnu-efi does not name yet. */
 #define MEMORY_SP 0x40000ull
 
+/* ACPI's first pointer may lie there (ACPI 6.5, 5.2.5.1), and no map has to tell. */
+#define BIOS_AREA 0xe0000u
+
 struct memory_map {
     uint8_t *data;
     UINTN size, stride;
@@ -59,6 +62,24 @@ static unsigned free_ranges(const struct memory_map *map, struct boot_range *out
             out[n++] = (struct boot_range){ d->PhysicalStart, d->NumberOfPages * PAGE_SIZE };
     }
     return n;
+}
+
+bool memory_is_listed(uint64_t base, uint64_t size)
+{
+    struct memory_map map;
+    bool found = base >= BIOS_AREA && base < MIB && size <= MIB - base;
+
+    if (found || map_get(&map))
+        return found;
+    for (UINTN at = 0; at + map.stride <= map.size && !found; at += map.stride) {
+        const EFI_MEMORY_DESCRIPTOR *d = (const EFI_MEMORY_DESCRIPTOR *)(map.data + at);
+        uint64_t bytes = d->NumberOfPages * PAGE_SIZE;
+
+        found = d->Type != EfiMemoryMappedIO && d->Type != EfiMemoryMappedIOPortSpace && base >= d->PhysicalStart &&
+                size <= bytes && base - d->PhysicalStart <= bytes - size;
+    }
+    firmware->BootServices->FreePool(map.data);
+    return found;
 }
 
 static bool take(const struct boot_range *r)

@@ -3,6 +3,7 @@
 
 #include "efi/firmware.h"
 
+#include "arch/x86/acpi.h"
 #include "efi/calendar.h"
 #include "lib/string.h"
 
@@ -77,6 +78,16 @@ static int64_t find_time(void)
     if (unix_time && t.TimeZone != EFI_UNSPECIFIED_TIMEZONE && t.TimeZone >= -1440 && t.TimeZone <= 1440)
         unix_time += t.TimeZone * 60;
     return unix_time;
+}
+
+static const void *map_firmware(uint64_t phys, size_t size)
+{
+    return memory_is_listed(phys, size) ? (const void *)phys : NULL;
+}
+
+const void *table_find(uint64_t rsdp, const char sig[4], size_t *len)
+{
+    return rsdp ? acpi_find(map_firmware, rsdp, sig, len) : NULL;
 }
 
 void tables_find(struct boot_info *boot)

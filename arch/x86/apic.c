@@ -20,6 +20,8 @@ enum {
 #define LVT_TIMER_DEADLINE    (2u << 17)
 #define ICR_PENDING           BIT(12)
 #define ICR_NMI               (4u << 8)
+#define ICR_INIT              (5u << 8)
+#define ICR_STARTUP           (6u << 8)
 #define ICR_ASSERT            (1u << 14)
 #define ICR_ALL_BUT_SELF      (3u << 18)
 #define DIVIDE_BY_16          3u
@@ -128,6 +130,24 @@ void apic_ipi(uint32_t destination, uint8_t vector)
 void apic_nmi_others(void)
 {
     icr_send(0, ICR_ALL_BUT_SELF | ICR_ASSERT | ICR_NMI);
+}
+
+static void send_start(uint32_t destination, uint32_t command)
+{
+    if (destination == APIC_OTHERS)
+        icr_send(0, ICR_ALL_BUT_SELF | ICR_ASSERT | command);
+    else
+        icr_send(destination, ICR_ASSERT | command);
+}
+
+void apic_init_signal(uint32_t destination)
+{
+    send_start(destination, ICR_INIT);
+}
+
+void apic_startup_signal(uint32_t destination, uint8_t page)
+{
+    send_start(destination, ICR_STARTUP | page);
 }
 
 void apic_init_cpu(void)

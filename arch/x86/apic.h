@@ -27,7 +27,13 @@ void apic_timer_arm(uint64_t tsc);
 /* True if vector is in service here (it came through the local APIC, not ExtINT). */
 bool apic_in_service(uint8_t vector);
 
-/* INIT-SIPI-SIPI for firmware without MP services is in arch/x86/smp.h when written. */
+/*
+ * INIT, and the start-up IPI (which starts at physical address page * 4 KiB), to one processor or to APIC_OTHERS: all but
+ * this one. Boot processor, either world, interrupts off; after apic_mmio_base.
+ */
+#define APIC_OTHERS UINT32_MAX
+void apic_init_signal(uint32_t apic_id);
+void apic_startup_signal(uint32_t apic_id, uint8_t page);
 
 /*
  * TSC frequency in kHz, measured once in the firmware's world against the 8254's channel 2 (or from CPUID 15H and 16H

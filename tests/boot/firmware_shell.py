@@ -131,15 +131,16 @@ def refusals(t):
         m.wait("the script runs to its end", r"^the-script-has-ended", 60)
 
 
-def hardware(t, name, what, row, platform=None, model=None, before=(), files=None, vcpus=1, said=None):
+def hardware(t, name, what, row, platform=None, model=None, before=(), files=None, cpus=2, vcpus=1, said=None,
+             need="needed"):
     """One boot on a machine that lacks something; ROW of the printed table says so."""
     image = t.image(None, lab.kernels("sensitive") | proofs((1,)) | (files or {}) | {
         "startup.nsh": script(*before, *start(1)), "tests/1.conf": section(*GOOD, f"vcpus = {vcpus}")}, "shell", name)
-    with t.machine(image, name, cpus=2, platform=platform, model=model) as m:
+    with t.machine(image, name, cpus=cpus, platform=platform, model=model) as m:
         m.start_script()
         m.wait(f"{what}: Mirrorball prints its table", r"^mirrorball: hardware:", 120)
         text = after_run(t, m, 1, what, UNSUPPORTED, said or rf"^mirrorball: refused: needed but not found: .*{row}")
-        t.check(f"{what}: the table's row says so", re.search(rf"^  {row} +needed +no ", text, re.M), lab.tail(text, 60))
+        t.check(f"{what}: the table's row says so", re.search(rf"^  {row} +{need} +no ", text, re.M), lab.tail(text, 60))
         m.wait(f"{what}: the script runs to its end", r"^the-script-has-ended", 60)
         return text
 
@@ -151,17 +152,26 @@ def lacking_hardware(t):
     text = hardware(t, "locked", "VMX locked off", "VT-x not locked off", platform="bochs",
                     before=("\\lockvmx.efi",), files=lab.helper("lockvmx"))
     t.check("VMX locked off: what to do is told", "enable VT-x in the firmware's setup" in text)
-    hardware(t, "nomp", "no MP services, two vCPUs", "firmware's MP services", platform="bochs", vcpus=2,
-             before=("\\nomp.efi",), files=lab.helper("nomp"))
+    hardware(t, "nomp", "no MP services and nobody answers SIPI", "firmware's MP services", platform="bochs", cpus=1,
+             vcpus=2, before=("\\nomp.efi",), files=lab.helper("nomp"), need="wanted",
+             said=r"^mirrorball: refused: the firmware has no MP services, and INIT and SIPI bring 1 of the 2 ")
 
 
-@lab.scenario("one-of-two", seconds=240)
-def one_of_two(t):
-    """Without MP services a guest of one vCPU runs on the boot processor."""
-    files = lab.kernels("sensitive") | proofs((1,)) | lab.helper("nomp") | {
-        "startup.nsh": script("\\nomp.efi", *start(1)), "tests/1.conf": section(*GOOD)}
-    with t.machine(t.image(None, files, "shell"), cpus=2, platform="bochs") as m:
-        m.start_script()
-        m.wait("the helper takes the MP services away", r"^nomp: MP services removed", 120)
-        after_run(t, m, 1, "no MP services, one vCPU", SUCCESS, r"^guest: \d+ passed, 0 failed$")
-        t.check("it is told that one processor is used", m.find(r"^mirrorball: only the boot processor is used"))
+@lab.scenario("init-sipi", seconds=300)
+def init_sipi(t):
+    """Without MP services the processors are started by INIT and SIPI, also a second time."""
+    for cpus in (2, 4):
+        files = lab.kernels("sensitive", "interrupts") | proofs((1, 2)) | lab.helper("nomp") | {
+            "startup.nsh": script("\\nomp.efi", *start(1), *start(2)),
+            "tests/1.conf": lab.config(lab.vm_section("one", "interrupts.elf", vcpus=2)).encode(),
+            "tests/2.conf": lab.config(lab.vm_section("one", "sensitive.elf", vcpus=cpus)).encode()}
+        with t.machine(t.image(None, files, "shell", f"cpus{cpus}"), f"cpus{cpus}", cpus=cpus, platform="bochs") as m:
+            m.start_script()
+            m.wait(f"{cpus} processors: the helper takes the MP services away", r"^nomp: MP services removed", 120)
+            m.wait(f"{cpus} processors: the table says what is used",
+                   r"^  firmware's MP services +wanted +no +INIT and SIPI are used")
+            for number in (1, 2):
+                text = after_run(t, m, number, f"{cpus} processors, start {number}", SUCCESS,
+                                 r"^guest: \d+ passed, 0 failed$")
+                t.check(f"{cpus} processors, start {number}: all are used",
+                        re.search(rf"^mirrorball: processors: {cpus} of {cpus}, started by INIT and SIPI", text, re.M))

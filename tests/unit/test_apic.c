@@ -223,6 +223,10 @@ static void test_ipi(void **state)
     assert_int_equal(last_write(0x830), 0x12345ull << 32 | 0x4000 | VECTOR_KICK);
     apic_nmi_others();
     assert_int_equal(last_write(0x830), 0xc4400);
+    apic_init_signal(0x12345);
+    assert_int_equal(last_write(0x830), 0x12345ull << 32 | 0x4500);
+    apic_startup_signal(APIC_OTHERS, 0x9e);
+    assert_int_equal(last_write(0x830), 0xc469e);
     (void)state;
 }
 
