@@ -61,11 +61,11 @@ def linux_on(t, model, cpus, guests):
         m.wait("Mirrorball leaves", r"^mirrorball: exit success$", 90)
 
 
-@lab.scenario("linux-smp", seconds=480, draft=True)
+@lab.scenario("linux-smp", seconds=480)
 def linux_smp(t):
     linux_on(t, "corei7_skylake_x", 2, (("duo", 2),))
 
 
-@lab.scenario("linux-shared-processor", seconds=480, draft=True)
+@lab.scenario("linux-shared-processor", seconds=480)
 def linux_shared(t):
     linux_on(t, "corei7_haswell_4770", 1, (("one", 1), ("two", 1)))
