@@ -8,6 +8,7 @@
 /* What the loader (efi/) hands to the hypervisor (core/), and what it takes back. */
 #define BOOT_MAX_RANGES 64
 #define BOOT_MAX_CPUS   256
+#define BOOT_MAX_IOAPICS 16
 
 struct boot_range {
     uint64_t base, size;       /* bytes, 4 KiB aligned; writable memory, allocated from the firmware: ours until the end */
@@ -25,6 +26,8 @@ struct boot_info {
     unsigned memory_ranges;
     struct boot_framebuffer framebuffer;
     uint64_t rsdp;             /* physical address of ACPI's root pointer, 0: none */
+    uint64_t ioapic[BOOT_MAX_IOAPICS]; /* addresses of the I/O APICs as ACPI lists them */
+    unsigned ioapics;
     unsigned cpus;             /* enabled processors; entry 0 of apic_id is the boot processor */
     uint32_t apic_id[BOOT_MAX_CPUS];
     int64_t unix_time;         /* seconds since 1970 at start, from the firmware's clock */

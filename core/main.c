@@ -3,6 +3,7 @@
 #include "arch/x86/apic.h"
 #include "arch/x86/cpu.h"
 #include "arch/x86/fbcon.h"
+#include "arch/x86/ioapic.h"
 #include "arch/x86/percpu.h"
 #include "arch/x86/serial.h"
 #include "arch/x86/traps.h"
@@ -77,6 +78,17 @@ static int map_files(const struct config *config)
     return err;
 }
 
+/* The interrupt controllers' registers. */
+static int map_apics(const struct boot_info *boot)
+{
+    unsigned n = ioapic_find(boot->ioapic, boot->ioapics);
+    int err = apic_mmio_base() ? paging_map(apic_mmio_base(), PAGE_SIZE, MAP_DEVICE) : 0;
+
+    for (unsigned i = 0; i < n && !err; i++)
+        err = paging_map(ioapic_page(i), PAGE_SIZE, MAP_DEVICE);
+    return err;
+}
+
 /* Everything our world can see, and nothing else. */
 static int map_world(const struct boot_info *boot)
 {
@@ -93,8 +105,8 @@ static int map_world(const struct boot_info *boot)
         err = map_section(image_data_start, image_data_end, MAP_DATA);
     if (!err)
         err = map_files(boot->config);
-    if (!err && apic_mmio_base())
-        err = paging_map(apic_mmio_base(), PAGE_SIZE, MAP_DEVICE);
+    if (!err)
+        err = map_apics(boot);
     if (!err && fb->size && boot->config->console_gop)
         err = paging_map(ALIGN_DOWN(fb->base, PAGE_SIZE), ALIGN_UP(fb->base % PAGE_SIZE + fb->size, PAGE_SIZE),
                          MAP_FRAME);
@@ -184,7 +196,7 @@ static int prepare(const struct boot_info *boot)
     if (!err)
         err = sched_init();
     if (!err)
-        err = world_check();
+        err = world_check(boot->cpus, boot->apic_id, boot->start_cpus, boot->wait_cpus);
     if (err)
         log_error("our world cannot be built (%d)", err);
     return err ? err : vm_setup(boot->config, boot->unix_time);

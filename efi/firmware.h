@@ -64,7 +64,7 @@ void processors_settle(void);
 /* True if the firmware has MP services. */
 bool services_there(void);
 
-/* From the firmware's tables: framebuffer, rsdp and unix_time. */
+/* From the firmware's tables: framebuffer, rsdp, ioapic and unix_time. */
 void tables_find(struct boot_info *boot);
 /* An ACPI table and its length through the RSDP at rsdp, NULL if it is not there; valid for good. */
 const void *table_find(uint64_t rsdp, const char sig[4], size_t *len);

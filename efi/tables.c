@@ -4,6 +4,7 @@
 #include "efi/firmware.h"
 
 #include "arch/x86/acpi.h"
+#include "arch/x86/madt.h"
 #include "efi/calendar.h"
 #include "lib/string.h"
 
@@ -90,9 +91,18 @@ const void *table_find(uint64_t rsdp, const char sig[4], size_t *len)
     return rsdp ? acpi_find(map_firmware, rsdp, sig, len) : NULL;
 }
 
+static void find_ioapics(struct boot_info *boot)
+{
+    size_t len;
+    const void *madt = table_find(boot->rsdp, "APIC", &len);
+
+    boot->ioapics = madt ? madt_io_apics(madt, len, boot->ioapic, BOOT_MAX_IOAPICS) : 0;
+}
+
 void tables_find(struct boot_info *boot)
 {
     boot->rsdp = find_rsdp();
+    find_ioapics(boot);
     find_framebuffer(&boot->framebuffer);
     boot->unix_time = find_time();
 }

@@ -4,6 +4,7 @@
 
 #include "arch/x86/apic.h"
 #include "arch/x86/cpu.h"
+#include "arch/x86/ioapic.h"
 #include "arch/x86/paging.h"
 #include "arch/x86/percpu_private.h"
 #include "arch/x86/pic.h"
@@ -42,23 +43,6 @@ static bool cpuid_ecx1(unsigned bit)
 
     cpuid(1, 0, &a, &b, &c, &d);
     return c >> bit & 1;
-}
-
-int world_check(void)
-{
-    uint32_t a, b, c, d, ext_d;
-    uint64_t apic_base;
-
-    cpuid(0x80000001, 0, &a, &b, &c, &ext_d);
-    cpuid(1, 0, &a, &b, &c, &d);
-    if (!(ext_d & BIT(20)) || !(d & BIT(16)) || !(d & BIT(24)) || !(d & BIT(9))) /* NX; PAT, FXSR, APIC */
-        return -ENOTSUP;
-    if (read_cr4() & (CR4_LA57 | CR4_PCIDE))
-        return -ENOTSUP;
-    apic_base = rdmsr(MSR_APIC_BASE);
-    if (!(apic_base & APIC_BASE_ENABLE))
-        return -ENOTSUP;
-    return apic_same_mode(apic_base) ? 0 : -ENOTSUP;
 }
 
 /* The stack as world_switch leaves one behind: six registers (rbx is the fifth), the return address, and the end. */
@@ -141,8 +125,10 @@ static void settle_in(struct percpu *cpu)
     set_pat(PAT_VALUE);
     s->xcr0 = p->ours.cr4 & CR4_OSXSAVE ? xgetbv(0) : 0;
     save_msrs(s);
-    if (cpu->index == 0)
+    if (cpu->index == 0) {
         pic_save_and_mask(s->pic_mask);
+        ioapic_mask_all();
+    }
     apic_save(&s->apic);
     apic_init_cpu();
 }
@@ -156,8 +142,10 @@ static void move_out(struct percpu *cpu)
     p->leaving = true;
     apic_quiesce();
     apic_restore(&s->apic);
-    if (cpu->index == 0)
+    if (cpu->index == 0) {
+        ioapic_unmask();
         pic_restore(s->pic_mask);
+    }
     restore_msrs(s);
     if (p->ours.cr4 & CR4_OSXSAVE)
         xsetbv(0, s->xcr0);

@@ -155,6 +155,18 @@ def lacking_hardware(t):
     hardware(t, "nomp", "no MP services and nobody answers SIPI", "firmware's MP services", platform="bochs", cpus=1,
              vcpus=2, before=("\\nomp.efi",), files=lab.helper("nomp"), need="wanted",
              said=r"^mirrorball: refused: the firmware has no MP services, and INIT and SIPI bring 1 of the 2 ")
+    unfit_firmware(t)
+
+
+def unfit_firmware(t):
+    """The hardware is good, but the firmware's world is one that Mirrorball cannot come back to."""
+    files = lab.kernels("sensitive") | proofs((1,)) | lab.helper("pcid") | {
+        "startup.nsh": script("\\pcid.efi", *start(1)), "tests/1.conf": section(*GOOD)}
+    with t.machine(t.image(None, files, "shell", "pcid"), "pcid", cpus=2, platform="bochs") as m:
+        m.start_script()
+        m.wait("PCIDs: the helper switches them on", r"^pcid: PCIDs are on", 120)
+        after_run(t, m, 1, "PCIDs", UNSUPPORTED, r"^mirrorball: cpu 0 \(APIC id 0\): the firmware uses PCIDs")
+        m.wait("PCIDs: the script runs to its end", r"^the-script-has-ended", 60)
 
 
 @lab.scenario("init-sipi", seconds=300)

@@ -180,6 +180,14 @@ void outb(uint16_t port, uint8_t value) { port_out(port, value, 1); }
 void outw(uint16_t port, uint16_t value) { port_out(port, value, 2); }
 void outl(uint16_t port, uint32_t value) { port_out(port, value, 4); }
 
+uint32_t mmio_read32(uint64_t addr) { return fake_cpu.mmio_read ? fake_cpu.mmio_read(addr) : UINT32_MAX; }
+
+void mmio_write32(uint64_t addr, uint32_t value)
+{
+    if (fake_cpu.mmio_write)
+        fake_cpu.mmio_write(addr, value);
+}
+
 uint64_t rdtsc(void) { return fake_cpu.tsc += fake_cpu.tsc_step; }
 void cpu_pause(void) { fake_cpu.tsc += fake_cpu.tsc_step; }
 

@@ -6,7 +6,8 @@
 
 /*
  * The processor as unit tests see it. Registers, MSRs and CPUID leaves live in tables; an MSR that was never set
- * faults (rdmsr_safe gives -EFAULT, rdmsr fails the test); a CPUID leaf never set reads as zeros; ports read all ones.
+ * faults (rdmsr_safe gives -EFAULT, rdmsr fails the test); a CPUID leaf never set reads as zeros; ports and
+ * device memory read all ones.
  * Callbacks, where set, come first.
  */
 struct fake_cpu {
@@ -22,6 +23,8 @@ struct fake_cpu {
     void (*cpuid)(uint32_t leaf, uint32_t subleaf, uint32_t regs[4]); /* a b c d */
     uint32_t (*in)(uint16_t port, unsigned size);
     void (*out)(uint16_t port, uint32_t value, unsigned size);
+    uint32_t (*mmio_read)(uint64_t addr);
+    void (*mmio_write)(uint64_t addr, uint32_t value);
     void (*halt)(void);                              /* what happens while the processor is halted */
 };
 

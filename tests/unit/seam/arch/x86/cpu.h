@@ -55,6 +55,8 @@ uint32_t inl(uint16_t port);
 void outb(uint16_t port, uint8_t value);
 void outw(uint16_t port, uint16_t value);
 void outl(uint16_t port, uint32_t value);
+uint32_t mmio_read32(uint64_t addr);
+void mmio_write32(uint64_t addr, uint32_t value);
 uint64_t rdtsc(void);
 void lgdt(const struct descriptor_ptr *p);
 void sgdt(struct descriptor_ptr *p);
