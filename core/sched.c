@@ -14,6 +14,7 @@
 
 #define SLICE_MS         10
 #define CONSOLE_POLL_MS  10
+#define LOOK_MS          10    /* at least this often a running vCPU is asked whether it may go on */
 
 struct run_queue {
     struct spinlock lock;      /* guards the list: others add, only the pCPU itself removes */
@@ -65,10 +66,21 @@ void sched_leave(unsigned cpu)
     queues[cpu].places--;
 }
 
+/* The vCPU that runs here may not go on before sched_resume has looked at everything. */
+static void look_again(void)
+{
+    struct vcpu *v = cpu_this()->vcpu;
+
+    if (v)
+        v->look_at = 0;
+}
+
 void sched_kick(unsigned cpu)
 {
     if (cpu != cpu_index())
         apic_ipi(cpu_of(cpu)->apic_id, VECTOR_KICK);
+    else
+        look_again();
 }
 
 void sched_add(struct slot *slot)
@@ -100,6 +112,7 @@ void sched_interrupt(uint8_t vector)
 {
     if (vector == VECTOR_TIMER)
         my_queue()->armed = UINT64_MAX;
+    look_again();
     if (vector != VECTOR_SPURIOUS && apic_in_service(vector))
         apic_eoi();
 }
@@ -146,17 +159,18 @@ static void run_timers(struct slot *s)
         timer_run(q, vcpu_tick(&s->vcpu));
 }
 
+static uint64_t tsc_of(const struct slot *s, uint64_t tick)
+{
+    return tick == TIMER_NEVER ? UINT64_MAX : tick - s->vcpu.tsc_base;
+}
+
 /* TSC at which this pCPU has to look again; slice: somebody else waits for the running vCPU's turn to end. */
 static uint64_t next_deadline(struct run_queue *q, bool slice)
 {
     uint64_t when = MIN(q->console_poll, slice ? q->slice_end : UINT64_MAX);
 
-    for (struct slot *s = q->head; s; s = s->next) {
-        uint64_t tick = timer_next(board_timers(s->vm->board, s->vcpu.index));
-
-        if (tick != TIMER_NEVER)
-            when = MIN(when, tick - s->vcpu.tsc_base);
-    }
+    for (struct slot *s = q->head; s; s = s->next)
+        when = MIN(when, tsc_of(s, timer_next(board_timers(s->vm->board, s->vcpu.index))));
     return when;
 }
 
@@ -230,7 +244,23 @@ static bool home_calls(void)
     return false;
 }
 
-struct guest_regs *sched_resume(struct vcpu *v)
+/*
+ * Since the last look nothing has changed but what the vCPU itself did to its devices: whatever others do comes with an
+ * interrupt, whatever else it does itself with a kick, and both ask for a look. Its timers may be due earlier now.
+ */
+static bool goes_on(struct slot *s, struct run_queue *q)
+{
+    uint64_t when = tsc_of(s, timer_next(board_timers(s->vm->board, s->vcpu.index)));
+
+    if (when < q->armed) {
+        q->armed = when;
+        apic_timer_arm(when);
+    }
+    return s->state == VCPU_RUNNABLE && rdtsc() < MIN(s->vcpu.look_at, when);
+}
+
+/* Everything is looked at: what is due runs, and the vCPU goes on if it may and it is its turn. */
+static struct guest_regs *look(struct vcpu *v)
 {
     struct slot *s = slot_of(v);
     struct run_queue *q = my_queue();
@@ -246,6 +276,7 @@ struct guest_regs *sched_resume(struct vcpu *v)
             if (wait && rdtsc() >= q->slice_end)
                 return NULL;
             arm(q, wait);
+            v->look_at = MIN(q->armed, rdtsc() + ms_ticks(LOOK_MS));
             vcpu_prepare_entry(v);
             return &v->regs; /* in any case: what it has injected must not be prepared again */
         }
@@ -253,6 +284,14 @@ struct guest_regs *sched_resume(struct vcpu *v)
             return NULL;
         idle(q);
     }
+}
+
+struct guest_regs *sched_resume(struct vcpu *v)
+{
+    if (!goes_on(slot_of(v), my_queue()))
+        return look(v);
+    vcpu_prepare_entry(v);
+    return &v->regs;
 }
 
 /* Takes a vCPU of a stopping VM off; the last one lets the home tear the VM down. */
@@ -274,10 +313,8 @@ static void run(struct run_queue *q, struct slot *s)
         s->fresh = false;
     }
     do_requests(s);
-    if (!must_leave(s)) {
-        vcpu_prepare_entry(&s->vcpu);
+    if (look(&s->vcpu))
         vmx_run(&s->vcpu.regs);
-    }
     vcpu_put(&s->vcpu);
 }
 

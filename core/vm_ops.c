@@ -63,6 +63,7 @@ static int take_interrupt(struct vcpu *v)
 
 static void stop(struct vcpu *v, const char *why)
 {
+    v->look_at = 0;
     vm_crash(vm_of(v), v, why);
 }
 

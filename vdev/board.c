@@ -21,6 +21,8 @@ static void perform(struct board *b, const struct apic_effects *fx, unsigned sel
 {
     uint64_t kick = self < BOARD_MAX_VCPUS ? fx->kick & ~BIT(self) : fx->kick;
 
+    if (!(kick | fx->init | fx->sipi | fx->nmi))
+        return;
     for (unsigned i = 0; i < b->config.vcpus; i++) {
         if (fx->init & BIT(i))
             b->ops.init(b->ctx, i);

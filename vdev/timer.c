@@ -5,6 +5,13 @@
 /* Timers of all a vCPU's devices are fewer than this; a device that armed itself in the past again and again waits. */
 #define TIMER_RUN_MAX 32
 
+/* Lock held, as last thing. */
+static void unlock(struct timer_queue *q)
+{
+    atomic_store_explicit(&q->left, q->head ? ~q->head->deadline : 0, memory_order_release);
+    spin_unlock(&q->lock);
+}
+
 static void unlink_timer(struct timer_queue *q, struct vtimer *t)
 {
     struct vtimer **p = &q->head;
@@ -35,7 +42,7 @@ void timer_arm(struct timer_queue *q, struct vtimer *t, uint64_t deadline)
     t->next = *p;
     t->armed = true;
     *p = t;
-    spin_unlock(&q->lock);
+    unlock(q);
 }
 
 /*
@@ -46,17 +53,7 @@ void timer_cancel(struct timer_queue *q, struct vtimer *t)
 {
     spin_lock(&q->lock);
     unlink_timer(q, t);
-    spin_unlock(&q->lock);
-}
-
-uint64_t timer_next(struct timer_queue *q)
-{
-    uint64_t next;
-
-    spin_lock(&q->lock);
-    next = q->head ? q->head->deadline : TIMER_NEVER;
-    spin_unlock(&q->lock);
-    return next;
+    unlock(q);
 }
 
 static struct vtimer *pop_due(struct timer_queue *q, uint64_t now)
@@ -69,7 +66,7 @@ static struct vtimer *pop_due(struct timer_queue *q, uint64_t now)
         unlink_timer(q, t);
     else
         t = NULL;
-    spin_unlock(&q->lock);
+    unlock(q);
     return t;
 }
 

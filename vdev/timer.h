@@ -16,13 +16,18 @@ struct vtimer {
 struct timer_queue {
     struct spinlock lock;
     struct vtimer *head; /* earliest first */
+    _Atomic uint64_t left; /* ~deadline of the head, 0 if there is none: looked at without the lock at every VM exit */
 };
 
 #define TIMER_NEVER UINT64_MAX
 
 void timer_arm(struct timer_queue *q, struct vtimer *t, uint64_t deadline);
 void timer_cancel(struct timer_queue *q, struct vtimer *t);
-/* Deadline of the earliest timer, TIMER_NEVER if none. */
-uint64_t timer_next(struct timer_queue *q);
+/* Deadline of the earliest timer, TIMER_NEVER if none. No locks. */
+static inline uint64_t timer_next(const struct timer_queue *q)
+{
+    return ~atomic_load_explicit(&q->left, memory_order_acquire);
+}
+
 /* Fires every timer due at now, with the queue's lock released around each call; a fired timer may arm itself again. */
 void timer_run(struct timer_queue *q, uint64_t now);

@@ -3,6 +3,7 @@
 #include "vmx/cpuid.h"
 #include "arch/x86/cpu.h"
 #include "arch/x86/apic.h"
+#include "lib/string.h"
 #include "vmx/caps.h"
 #include "vmx/pvclock.h"
 #include "vmx/setup.h"
@@ -67,8 +68,6 @@ static void leaf_1(struct cpuid_result *c, const struct cpuid_context *x)
 {
     c->r[CPUID_EBX] = (c->r[CPUID_EBX] & 0xffff) | (1u << id_bits(x->vcpus)) << 16 | x->vcpu << 24;
     c->r[CPUID_ECX] |= B(31);                  /* a hypervisor is here */
-    if (x->cr4 & CR4_OSXSAVE)
-        c->r[CPUID_ECX] |= B(27);
     if (x->vcpus == 1)                         /* HTT: EBX[23:16] counts */
         c->r[CPUID_EDX] &= ~B(28);
     else
@@ -204,20 +203,45 @@ unsigned cpuid_physical_width(void)
     return cpuid_guest(0x80000008, 0, &plain).r[CPUID_EAX] & 0xff;
 }
 
-void exit_cpuid(struct vcpu *v)
+void cpuid_forget(struct vcpu *v)
 {
-    struct cpuid_context x = { .vcpu = v->index, .vcpus = v->vcpus, .cr4 = vmread(VMCS_GUEST_CR4) };
-    struct cpuid_result c;
+    memset(v->cpuid, 0, sizeof(v->cpuid));
+}
+
+/* Apart from the common way, which then needs no more registers than it has. */
+static __attribute__((noinline)) void find_answer(struct vcpu *v, struct cpuid_answer *a, uint64_t key)
+{
+    uint32_t leaf = (uint32_t)(~key >> 32), subleaf = (uint32_t)~key;
+    struct cpuid_context x = { .vcpu = v->index, .vcpus = v->vcpus };
     uint64_t base;
 
-    if ((uint32_t)v->regs.rax == 1 && !v->ops->msr_read(v, MSR_APIC_BASE, &base))
+    if (leaf == 1 && !v->ops->msr_read(v, MSR_APIC_BASE, &base))
         x.apic_off = !(base & APIC_BASE_ENABLE);
-    if ((uint32_t)v->regs.rax == 0xd && vcpu_xcr0_allowed())
+    if (leaf == 0xd && vcpu_xcr0_allowed())
         x.xcr0 = xgetbv(0);
-    c = cpuid_guest((uint32_t)v->regs.rax, (uint32_t)v->regs.rcx, &x);
-    v->regs.rax = c.r[CPUID_EAX];
-    v->regs.rbx = c.r[CPUID_EBX];
-    v->regs.rcx = c.r[CPUID_ECX];
-    v->regs.rdx = c.r[CPUID_EDX];
+    *a = (struct cpuid_answer){ key, cpuid_guest(leaf, subleaf, &x) };
+}
+
+/* Leaves that look at ECX. */
+static bool has_subleaves(uint32_t leaf)
+{
+    return leaf < 32 && (B(4) | B(7) | B(0xb) | B(0xd)) >> leaf & 1;
+}
+
+/* CR4 changes without an exit: its bit in leaf 1 is not kept. */
+void exit_cpuid(struct vcpu *v)
+{
+    uint32_t leaf = (uint32_t)v->regs.rax, subleaf = has_subleaves(leaf) ? (uint32_t)v->regs.rcx : 0;
+    uint64_t key = ~((uint64_t)leaf << 32 | subleaf);
+    struct cpuid_answer *a = &v->cpuid[(leaf ^ leaf >> 27 ^ subleaf << 3) % CPUID_ANSWERS];
+
+    if (a->key != key)
+        find_answer(v, a, key);
+    v->regs.rax = a->result.r[CPUID_EAX];
+    v->regs.rbx = a->result.r[CPUID_EBX];
+    v->regs.rcx = a->result.r[CPUID_ECX];
+    v->regs.rdx = a->result.r[CPUID_EDX];
+    if (leaf == 1 && vmread(VMCS_GUEST_CR4) & CR4_OSXSAVE)
+        v->regs.rcx |= B(27);
     vcpu_skip(v);
 }

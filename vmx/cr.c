@@ -167,7 +167,7 @@ static void write_register(struct vcpu *v, unsigned n, uint64_t value)
 /* CLTS and LMSW exit only when they change bits that are ours, which they cannot. */
 void exit_cr_access(struct vcpu *v)
 {
-    uint64_t q = vmread(VMCS_EXIT_QUALIFICATION); /* SDM vol. 3, table 28-3 */
+    uint64_t q = vcpu_qualification(v); /* SDM vol. 3, table 28-3 */
     unsigned cr = q & 15, type = q >> 4 & 3, n = q >> 8 & 15;
 
     switch (type) {

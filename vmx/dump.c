@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
+#include "arch/x86/cpu.h"
 #include "lib/format.h"
 #include "lib/log.h"
 #include "vmx/vcpu.h"
@@ -12,7 +13,7 @@ static void dump_general(const struct vcpu *v)
     const struct guest_regs *r = &v->regs;
 
     log_warn("  rip %016lx  rsp %016lx  rflags %08lx  cr2 %016lx", vmread(VMCS_GUEST_RIP), vmread(VMCS_GUEST_RSP),
-             vmread(VMCS_GUEST_RFLAGS), v->cr2);
+             vmread(VMCS_GUEST_RFLAGS), read_cr2());
     log_warn("  rax %016lx  rbx %016lx  rcx %016lx  rdx %016lx", r->rax, r->rbx, r->rcx, r->rdx);
     log_warn("  rsi %016lx  rdi %016lx  rbp %016lx  r8  %016lx", r->rsi, r->rdi, r->rbp, r->r8);
     log_warn("  r9  %016lx  r10 %016lx  r11 %016lx  r12 %016lx", r->r9, r->r10, r->r11, r->r12);

@@ -3,11 +3,10 @@
 ;
 ; Into the guest and out again. HOST_RSP is the end of the vCPU's guest_regs, so that the exit's pushes fill it
 ; (vmx/regs.h: rax lowest); then the processor's own stack is taken from gs:8 (arch/x86/percpu.h: vmx_stack).
-; The guest's rsp is in the VMCS: its slot only keeps the numbering. CR2 is not switched by VMX: it lies behind.
+; The guest's rsp is in the VMCS: its slot only keeps the numbering.
 bits 64
 default rel
 %define VMX_STACK gs:8
-%define CR2_SLOT  128                       ; struct vcpu: cr2 follows regs
 
 global vmx_run, vmx_exit
 extern vmx_handle_exit, vmx_handle_failure
@@ -25,8 +24,6 @@ vmx_run:                                    ; (struct guest_regs *rdi)
         mov     rax, rdi
 enter:
         mov     rsp, rax
-        mov     rbx, [rax + CR2_SLOT]
-        mov     cr2, rbx
 %macro  POP 1-*
 %rep %0
         pop     %1
@@ -48,8 +45,6 @@ enter:
 vmx_exit:                                   ; HOST_RIP
         PUSH    r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rsp, rbx, rdx, rcx, rax
         mov     rdi, rsp
-        mov     rax, cr2
-        mov     [rdi + CR2_SLOT], rax
         mov     rsp, [VMX_STACK]
         call    vmx_handle_exit
 leave:

@@ -59,7 +59,7 @@ void vcpu_exception_error(struct vcpu *v, uint8_t vector, uint32_t error)
 
 void vcpu_page_fault(struct vcpu *v, uint64_t linear, uint32_t error)
 {
-    v->cr2 = linear;
+    write_cr2(linear);
     vcpu_exception_error(v, VECTOR_PF, error);
 }
 
@@ -184,9 +184,9 @@ void exit_nmi_window(struct vcpu *v)
 }
 
 /* #DB does not touch DR6 when it exits: what it would have set is in the qualification (SDM vol. 3, table 28-1). */
-static void reflect_debug(void)
+static void reflect_debug(struct vcpu *v)
 {
-    uint64_t q = vmread(VMCS_EXIT_QUALIFICATION);
+    uint64_t q = vcpu_qualification(v);
 
     write_dr6((read_dr6() & ~0xfull) | (q & 0x600f) | 0xffff0ff0);
     vmwrite(VMCS_GUEST_DR7, vmread(VMCS_GUEST_DR7) & ~BIT(13));
@@ -207,7 +207,7 @@ void exit_exception_nmi(struct vcpu *v)
     }
     event_reblock_nmi(info & INTR_NMI_UNBLOCKED_IRET);
     if (vector == VECTOR_DB) {
-        reflect_debug();
+        reflect_debug(v);
         if (INTR_TYPE(info) == INTR_PRIV_SOFT_EXCEPTION) {
             v->event = (struct vcpu_event){ info, 0, (uint32_t)vmread(VMCS_EXIT_INSN_LENGTH) };
             return;

@@ -15,21 +15,29 @@
 struct guest_regs *vmx_handle_exit(struct guest_regs *regs);
 struct guest_regs *vmx_handle_failure(void);
 
-void vcpu_skip_length(struct vcpu *v, unsigned length)
+static inline void skip(uint64_t length)
 {
-    uint64_t rip = vmread(VMCS_GUEST_RIP) + length, blocking = vmread(VMCS_GUEST_INTERRUPTIBILITY);
+    uint64_t at = vmread(VMCS_GUEST_RIP), rip = at + length, blocking = vmread(VMCS_GUEST_INTERRUPTIBILITY);
 
-    (void)v;
-    vmwrite(VMCS_GUEST_RIP, vmread(VMCS_GUEST_CS_AR) & AR_L ? rip : (uint32_t)rip);
+    if ((at ^ rip) >> 32 && !(vmread(VMCS_GUEST_CS_AR) & AR_L)) /* 32-bit code wraps */
+        rip = (uint32_t)rip;
+    vmwrite(VMCS_GUEST_RIP, rip);
     if (blocking & (BLOCKING_STI | BLOCKING_MOV_SS))
         vmwrite(VMCS_GUEST_INTERRUPTIBILITY, blocking & ~(uint64_t)(BLOCKING_STI | BLOCKING_MOV_SS));
     if (vmread(VMCS_GUEST_RFLAGS) & RFLAGS_TF) /* the single step over it is due */
         vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | BIT(14));
 }
 
+void vcpu_skip_length(struct vcpu *v, unsigned length)
+{
+    (void)v;
+    skip(length);
+}
+
 void vcpu_skip(struct vcpu *v)
 {
-    vcpu_skip_length(v, (unsigned)vmread(VMCS_EXIT_INSN_LENGTH));
+    (void)v;
+    skip(vmread(VMCS_EXIT_INSN_LENGTH));
 }
 
 static void exit_external_interrupt(struct vcpu *v)
@@ -103,6 +111,7 @@ static void exit_xsetbv(struct vcpu *v)
         return;
     }
     xsetbv(0, value);
+    cpuid_forget(v);
     vcpu_skip(v);
 }
 
@@ -122,54 +131,84 @@ static void exit_failed_entry(struct vcpu *v)
     v->ops->stop(v, why);
 }
 
-typedef void (*exit_handler)(struct vcpu *v);
-
-static const exit_handler handlers[EXIT_REASON_COUNT] = {
-    [EXIT_REASON_EXCEPTION_NMI]      = exit_exception_nmi,
-    [EXIT_REASON_EXTERNAL_INTERRUPT] = exit_external_interrupt,
-    [EXIT_REASON_TRIPLE_FAULT]       = exit_triple_fault,
-    [EXIT_REASON_INTERRUPT_WINDOW]   = exit_interrupt_window,
-    [EXIT_REASON_NMI_WINDOW]         = exit_nmi_window,
-    [EXIT_REASON_TASK_SWITCH]        = exit_task_switch,
-    [EXIT_REASON_CPUID]              = exit_cpuid,
-    [EXIT_REASON_GETSEC]             = exit_undefined,
-    [EXIT_REASON_HLT]                = exit_hlt,
-    [EXIT_REASON_INVD]               = exit_invd,
-    [EXIT_REASON_RDPMC]              = exit_general_protection,
-    [EXIT_REASON_VMCALL]             = exit_vmcall,
-    [EXIT_REASON_VMCLEAR]            = exit_undefined,
-    [EXIT_REASON_VMLAUNCH]           = exit_undefined,
-    [EXIT_REASON_VMPTRLD]            = exit_undefined,
-    [EXIT_REASON_VMPTRST]            = exit_undefined,
-    [EXIT_REASON_VMREAD]             = exit_undefined,
-    [EXIT_REASON_VMRESUME]           = exit_undefined,
-    [EXIT_REASON_VMWRITE]            = exit_undefined,
-    [EXIT_REASON_VMXOFF]             = exit_undefined,
-    [EXIT_REASON_VMXON]              = exit_undefined,
-    [EXIT_REASON_CR_ACCESS]          = exit_cr_access,
-    [EXIT_REASON_IO]                 = exit_io,
-    [EXIT_REASON_RDMSR]              = exit_rdmsr,
-    [EXIT_REASON_WRMSR]              = exit_wrmsr,
-    [EXIT_REASON_MWAIT]              = exit_undefined,
-    [EXIT_REASON_MONITOR]            = exit_undefined,
-    [EXIT_REASON_EPT_VIOLATION]      = exit_ept_violation,
-    [EXIT_REASON_INVEPT]             = exit_undefined,
-    [EXIT_REASON_INVVPID]            = exit_undefined,
-    [EXIT_REASON_PREEMPTION_TIMER]   = exit_preemption_timer,
-    [EXIT_REASON_WBINVD]             = exit_invd,
-    [EXIT_REASON_XSETBV]             = exit_xsetbv,
-    [EXIT_REASON_VMFUNC]             = exit_undefined,
-    [EXIT_REASON_ENCLS]              = exit_undefined,
+/*
+ * Quiet ones change nothing that ops->resume looks at, but for an exception they may queue: while nothing else is due,
+ * the guest goes on at once. What comes from elsewhere meanwhile is an interrupt of the real machine, and that ends the
+ * guest's run again.
+ */
+static const struct handler {
+    void (*run)(struct vcpu *v);
+    bool quiet;
+} handlers[EXIT_REASON_COUNT] = {
+    [EXIT_REASON_EXCEPTION_NMI]      = { exit_exception_nmi, false },
+    [EXIT_REASON_EXTERNAL_INTERRUPT] = { exit_external_interrupt, false },
+    [EXIT_REASON_TRIPLE_FAULT]       = { exit_triple_fault, false },
+    [EXIT_REASON_INTERRUPT_WINDOW]   = { exit_interrupt_window, false },
+    [EXIT_REASON_NMI_WINDOW]         = { exit_nmi_window, false },
+    [EXIT_REASON_TASK_SWITCH]        = { exit_task_switch, false },
+    [EXIT_REASON_CPUID]              = { exit_cpuid, true },
+    [EXIT_REASON_GETSEC]             = { exit_undefined, false },
+    [EXIT_REASON_HLT]                = { exit_hlt, false },
+    [EXIT_REASON_INVD]               = { exit_invd, true },
+    [EXIT_REASON_RDPMC]              = { exit_general_protection, false },
+    [EXIT_REASON_VMCALL]             = { exit_vmcall, true },
+    [EXIT_REASON_VMCLEAR]            = { exit_undefined, false },
+    [EXIT_REASON_VMLAUNCH]           = { exit_undefined, false },
+    [EXIT_REASON_VMPTRLD]            = { exit_undefined, false },
+    [EXIT_REASON_VMPTRST]            = { exit_undefined, false },
+    [EXIT_REASON_VMREAD]             = { exit_undefined, false },
+    [EXIT_REASON_VMRESUME]           = { exit_undefined, false },
+    [EXIT_REASON_VMWRITE]            = { exit_undefined, false },
+    [EXIT_REASON_VMXOFF]             = { exit_undefined, false },
+    [EXIT_REASON_VMXON]              = { exit_undefined, false },
+    [EXIT_REASON_CR_ACCESS]          = { exit_cr_access, false },
+    [EXIT_REASON_IO]                 = { exit_io, false },
+    [EXIT_REASON_RDMSR]              = { exit_rdmsr, true },
+    [EXIT_REASON_WRMSR]              = { exit_wrmsr, false },
+    [EXIT_REASON_MWAIT]              = { exit_undefined, false },
+    [EXIT_REASON_MONITOR]            = { exit_undefined, false },
+    [EXIT_REASON_EPT_VIOLATION]      = { exit_ept_violation, false },
+    [EXIT_REASON_INVEPT]             = { exit_undefined, false },
+    [EXIT_REASON_INVVPID]            = { exit_undefined, false },
+    [EXIT_REASON_PREEMPTION_TIMER]   = { exit_preemption_timer, false },
+    [EXIT_REASON_WBINVD]             = { exit_invd, true },
+    [EXIT_REASON_XSETBV]             = { exit_xsetbv, false },
+    [EXIT_REASON_VMFUNC]             = { exit_undefined, false },
+    [EXIT_REASON_ENCLS]              = { exit_undefined, false },
 };
 
-static void record(struct vcpu *v, uint32_t reason)
+static struct exit_record *last_record(struct vcpu *v)
+{
+    return &v->ring[(v->exit_count - 1) % EXIT_RING];
+}
+
+uint64_t vcpu_qualification(struct vcpu *v)
+{
+    return last_record(v)->qualification = vmread(VMCS_EXIT_QUALIFICATION);
+}
+
+/* Returns the time. */
+static uint64_t record(struct vcpu *v, uint32_t reason)
 {
     struct exit_record *r = &v->ring[v->exit_count++ % EXIT_RING];
 
-    r->tsc = rdtsc();
     r->reason = reason;
     r->rip = vmread(VMCS_GUEST_RIP);
-    r->qualification = vmread(VMCS_EXIT_QUALIFICATION);
+    r->qualification = 0;
+    return r->tsc = rdtsc();
+}
+
+static void handle(struct vcpu *v, uint32_t reason)
+{
+    if (reason & EXIT_REASON_FAILED_ENTRY) {
+        exit_failed_entry(v);
+        return;
+    }
+    event_requeue(v);
+    if (reason < EXIT_REASON_COUNT && handlers[reason].run)
+        handlers[reason].run(v);
+    else
+        v->ops->stop(v, exit_reason_name(reason));
 }
 
 /* From vmx/entry.asm, on the processor's own stack: what to enter with next, NULL to leave vmx_run. */
@@ -177,20 +216,17 @@ struct guest_regs *vmx_handle_exit(struct guest_regs *regs)
 {
     struct vcpu *v = container_of(regs, struct vcpu, regs);
     uint32_t reason = (uint32_t)vmread(VMCS_EXIT_REASON);
+    uint64_t now = record(v, reason);
 
-    record(v, reason);
     if (reason < EXIT_REASON_COUNT)
         v->exits[reason]++;
-    if (reason & EXIT_REASON_FAILED_ENTRY) {
-        exit_failed_entry(v);
+    if (reason >= EXIT_REASON_COUNT || !handlers[reason].quiet) {
+        handle(v, reason);
         return v->ops->resume(v);
     }
-    event_requeue(v);
-    if (reason < EXIT_REASON_COUNT && handlers[reason])
-        handlers[reason](v);
-    else
-        v->ops->stop(v, exit_reason_name(reason));
-    return v->ops->resume(v);
+    v->event.info = 0; /* an instruction that exits is no event's delivery: what was injected has arrived */
+    handlers[reason].run(v);
+    return !v->event.info && now < v->look_at ? regs : v->ops->resume(v);
 }
 
 /* VMRESUME and VMLAUNCH both failed without an exit: controls or host state are wrong, or there is no VMCS. */

@@ -85,7 +85,7 @@ static void io_string(struct vcpu *v, uint64_t q)
 
 void exit_io(struct vcpu *v)
 {
-    uint64_t q = vmread(VMCS_EXIT_QUALIFICATION);
+    uint64_t q = vcpu_qualification(v);
     unsigned size = IO_SIZE(q);
 
     if (q & IO_STRING) {

@@ -134,7 +134,7 @@ static void emulate(struct vcpu *v, struct gpa at, bool write)
 
 void exit_ept_violation(struct vcpu *v)
 {
-    uint64_t q = vmread(VMCS_EXIT_QUALIFICATION);
+    uint64_t q = vcpu_qualification(v);
     struct gpa at = GPA(vmread(VMCS_EXIT_GUEST_PHYSICAL));
     int err = pmap_fault(v->pmap, at, cpu_this()->node);
 

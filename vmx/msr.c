@@ -56,6 +56,8 @@ static uint64_t tick_of(const struct vcpu *v, uint64_t value)
 /* The board's clock is the VM's tick; the deadline the guest writes is in its own TSC. */
 static int write_board(struct vcpu *v, uint32_t msr, uint64_t value)
 {
+    if (msr == MSR_APIC_BASE)
+        cpuid_forget(v);
     return v->ops->msr_write(v, msr, msr == MSR_TSC_DEADLINE && value ? tick_of(v, value) : value);
 }
 

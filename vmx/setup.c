@@ -5,6 +5,7 @@
 #include "arch/x86/cpu.h"
 #include "arch/x86/percpu.h"
 #include "vmx/caps.h"
+#include "vmx/cpuid.h"
 #include "vmx/cr.h"
 #include "vmx/vmcs_io.h"
 
@@ -172,7 +173,8 @@ void vcpu_reset(struct vcpu *v, const struct vcpu_start *start)
     cpuid(1, 0, &a, &b, &c, &d);
     v->regs = (struct guest_regs){ .rax = start->rax, .rbx = start->rbx, .rsi = start->rsi };
     v->regs.rdx = start->mode == START_SIPI ? a : 0; /* table 9-1: family, model, stepping */
-    v->cr2 = 0;
+    write_cr2(0);
+    cpuid_forget(v);
     v->event = (struct vcpu_event){ 0 };
     v->nmi = false;
     v->misc_enable = misc_enable_reset();

@@ -12,8 +12,6 @@
 #include "vmx/vmcs_io.h"
 #include "vmx/vmx.h"
 
-_Static_assert(offsetof(struct vcpu, cr2) == 128, "vmx/entry.asm: CR2_SLOT");
-
 /* The legacy region of an XSAVE area (SDM vol. 1, table 10-2) as after power-up. */
 #define FXSAVE_FCW    0
 #define FXSAVE_MXCSR  24
@@ -84,6 +82,7 @@ static void extra_load(const struct vcpu_extra *e)
     write_dr2(e->dr[2]);
     write_dr3(e->dr[3]);
     write_dr6(e->dr6);
+    write_cr2(e->cr2);
     wrmsr(MSR_STAR, e->star);
     wrmsr(MSR_LSTAR, e->lstar);
     wrmsr(MSR_CSTAR, e->cstar);
@@ -107,6 +106,7 @@ static void extra_save(struct vcpu_extra *e)
     e->dr[2] = read_dr2();
     e->dr[3] = read_dr3();
     e->dr6 = read_dr6();
+    e->cr2 = read_cr2();
     e->star = rdmsr(MSR_STAR);
     e->lstar = rdmsr(MSR_LSTAR);
     e->cstar = rdmsr(MSR_CSTAR);

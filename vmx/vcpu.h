@@ -5,6 +5,7 @@
 #include "lib/log.h"
 #include "lib/types.h"
 #include "numa/pmap.h"
+#include "vmx/cpuid.h"
 #include "vmx/regs.h"
 #include "vmx/vmcs.h"
 
@@ -37,7 +38,7 @@ struct vcpu_event { uint32_t info, error, length; };
 struct vcpu_extra {
     uint64_t star, lstar, cstar, fmask, kernel_gs_base, tsc_aux;
     uint64_t xcr0;
-    uint64_t dr[4], dr6;
+    uint64_t dr[4], dr6, cr2;
     void *fpu;                 /* XSAVE area, one page */
 };
 
@@ -52,7 +53,7 @@ struct vcpu_mtrr { uint64_t def_type, variable[2 * MTRR_VARIABLE], fixed[MTRR_FI
 
 struct vcpu {
     struct guest_regs regs;    /* first: VM exit pushes here (vmx/entry.asm) */
-    uint64_t cr2;              /* the guest's while it does not run */
+    uint64_t look_at;          /* TSC until which a quiet exit goes straight back; 0: ask ops->resume */
     const struct vcpu_ops *ops;
     void *owner;               /* the VM, for core/ */
     struct pmap *pmap;
@@ -72,6 +73,7 @@ struct vcpu {
     struct vcpu_extra extra;
     struct vcpu_mtrr mtrr;
     struct pvclock clock;
+    struct cpuid_answer cpuid[CPUID_ANSWERS];
     uint64_t exits[EXIT_REASON_COUNT];
     struct exit_record ring[EXIT_RING];
     uint64_t exit_count;
@@ -105,6 +107,8 @@ void vcpu_exception_error(struct vcpu *v, uint8_t vector, uint32_t error);
 void vcpu_page_fault(struct vcpu *v, uint64_t linear, uint32_t error);
 /* An NMI; any processor (the caller kicks). */
 void vcpu_nmi(struct vcpu *v);
+/* The exit's qualification (SDM vol. 3, 28.2.1), which the record of exits then has too. */
+uint64_t vcpu_qualification(struct vcpu *v);
 /* Past the instruction that exited; the second form where the exit does not give its length. */
 void vcpu_skip(struct vcpu *v);
 void vcpu_skip_length(struct vcpu *v, unsigned length);

@@ -212,15 +212,6 @@ static void test_hypervisor_leaves(void **state)
     assert_int_equal(ask(0x40000101, 0).r[CPUID_EAX], 0x01000008); /* the clock by its new MSRs, and stable; no more */
 }
 
-static void test_osxsave_follows_cr4(void **state)
-{
-    struct cpuid_context x = { .vcpus = 1, .cr4 = ~CR4_OSXSAVE };
-
-    HIDES(cpuid_guest(1, 0, &x).r[CPUID_ECX], 27, OSXSAVE);
-    x.cr4 = CR4_OSXSAVE;
-    HAS(cpuid_guest(1, 0, &x).r[CPUID_ECX], 27, OSXSAVE);
-}
-
 static void test_apic_that_is_off(void **state)
 {
     struct cpuid_context x = { .vcpus = 1, .apic_off = true };
@@ -369,6 +360,47 @@ static void test_exit(void **state)
     assert_int_equal(vcpu.regs.rdx, 3);
 }
 
+static void test_osxsave_follows_cr4(void **state)
+{
+    for (unsigned i = 0; i < 4; i++) { /* also when the rest of the answer is known from the last time */
+        vmwrite(VMCS_GUEST_CR4, i & 1 ? CR4_OSXSAVE : ~CR4_OSXSAVE);
+        vcpu.regs.rax = 1;
+        exit_cpuid(&vcpu);
+        if (i & 1)
+            HAS(vcpu.regs.rcx, 27, OSXSAVE);
+        else
+            HIDES(vcpu.regs.rcx, 27, OSXSAVE);
+    }
+}
+
+/* Answers are kept: whatever was asked before, each is what the policy gives now. */
+static void test_kept_answers(void **state)
+{
+    static const uint32_t leaves[] = { 0, 1, 2, 4, 7, 0xb, 0xd, 0x14, 0x16, 0x1f, 0x20, 0x40, 0x3fffffff, 0x40000000,
+                                       0x40000001, 0x40000100, 0x40000101, 0x80000000, 0x80000001, 0x80000008,
+                                       0x80000010, 0xffffffff };
+    struct cpuid_context x = { .vcpu = vcpu.index, .vcpus = vcpu.vcpus };
+
+    world.msr_value = APIC_BASE_ENABLE;
+    vmwrite(VMCS_GUEST_CR4, 0);
+    srand(1);
+    for (unsigned i = 0; i < 20000; i++) {
+        uint32_t leaf = leaves[(unsigned)rand() % ARRAY_SIZE(leaves)];
+        uint32_t subleaf = (unsigned)rand() % 5 ? (unsigned)rand() % 9 : ~0u;
+        struct cpuid_result want;
+
+        x.xcr0 = fake_cpu.xcr[0];
+        want = cpuid_guest(leaf, subleaf, &x);
+        vcpu.regs.rax = leaf;
+        vcpu.regs.rcx = subleaf;
+        exit_cpuid(&vcpu);
+        assert_int_equal(vcpu.regs.rax, want.r[CPUID_EAX]);
+        assert_int_equal(vcpu.regs.rbx, want.r[CPUID_EBX]);
+        assert_int_equal(vcpu.regs.rcx, want.r[CPUID_ECX]);
+        assert_int_equal(vcpu.regs.rdx, want.r[CPUID_EDX]);
+    }
+}
+
 static void test_exit_asks_for_the_vcpu(void **state)
 {
     vcpu.index = 2;
@@ -381,6 +413,7 @@ static void test_exit_asks_for_the_vcpu(void **state)
     HAS(vcpu.regs.rcx, 27, OSXSAVE);
     HIDES(vcpu.regs.rdx, 9, APIC);
     world.msr_value |= APIC_BASE_ENABLE;
+    cpuid_forget(&vcpu);                       /* as the write of the MSR does */
     vcpu.regs.rax = 1;
     exit_cpuid(&vcpu);
     HAS(vcpu.regs.rdx, 9, APIC);
@@ -409,6 +442,7 @@ int main(void)
         cmocka_unit_test_setup(test_xsave, vcpu_setup),
         cmocka_unit_test_setup(test_feature_question, setup_all_ones),
         cmocka_unit_test_setup(test_exit, vcpu_setup),
+        cmocka_unit_test_setup(test_kept_answers, setup_all_ones),
         cmocka_unit_test_setup(test_exit_asks_for_the_vcpu, setup_all_ones),
     };
 

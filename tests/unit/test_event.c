@@ -135,7 +135,7 @@ static void test_page_fault(void **state)
     vcpu_page_fault(&vcpu, 0xffff800000001234, 6);
     assert_int_equal(vcpu.event.info, exception_info(PF, true));
     assert_int_equal(vcpu.event.error, 6);
-    assert_int_equal(vcpu.cr2, 0xffff800000001234);
+    assert_int_equal(fake_cpu.cr2, 0xffff800000001234);
     assert_int_equal(enter(), exception_info(PF, true));
     assert_int_equal(vmread(VMCS_CTRL_ENTRY_INTR_ERROR), 6);
 }

@@ -218,7 +218,7 @@ static void string_faults(unsigned size, uint64_t flags, uint64_t cr2, uint32_t 
 
     string_exit(size, flags, ADDRESS_64);
     assert_faulted(14, true, error);
-    assert_int_equal(vcpu.cr2, cr2);
+    assert_int_equal(fake_cpu.cr2, cr2);
     assert_memory_equal(&vcpu.regs, &before, sizeof(before));
     assert_int_equal(world.accesses, 0);       /* a port that was read for nothing would have lost what it gave */
 }

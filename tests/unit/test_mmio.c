@@ -271,7 +271,7 @@ static void source_faults(uint64_t source, uint8_t vector, uint32_t error)
     RUN(EPT_VIOLATION_WRITE, 0, 0xf3, 0xa5);
     assert_faulted(vector, true, error);
     if (vector == 14)
-        assert_int_equal(vcpu.cr2, source);
+        assert_int_equal(fake_cpu.cr2, source);
     assert_memory_equal(&vcpu.regs, &before, offsetof(struct guest_regs, rsp));
     assert_int_equal(world.accesses + world.stops, 0);
 }
@@ -294,7 +294,7 @@ static void test_other_operand_is_not_writable(void **state)
     vcpu.regs.rdi = BUFFER;
     RUN(EPT_VIOLATION_READ, 0, 0xa5);
     assert_faulted(14, true, 3);
-    assert_int_equal(vcpu.cr2, BUFFER);
+    assert_int_equal(fake_cpu.cr2, BUFFER);
     assert_int_equal(vcpu.regs.rsi, DEVICE_PAGE);
 }
 

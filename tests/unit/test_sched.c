@@ -245,20 +245,62 @@ static void test_init_and_sipi(void **state)
     assert_int_equal(seen.lapic_resets, 2);
 }
 
+/* After somebody else's kick: its interrupt ended the guest's run. */
+static struct guest_regs *resume_kicked(struct slot *s)
+{
+    seen.loaded = &s->vcpu;
+    cpu_this()->vcpu = &s->vcpu;
+    sched_interrupt(VECTOR_KICK);
+    return sched_resume(&s->vcpu);
+}
+
 static void test_requests_end_the_run(void **state)
 {
-    sched_add(&slots[0][0]);
-    assert_ptr_equal(sched_resume(&slots[0][0].vcpu), &slots[0][0].vcpu.regs);
-    slots[0][0].requests = REQUEST_INIT;
-    assert_null(sched_resume(&slots[0][0].vcpu));
-    slots[0][0].requests = 0;
+    struct slot *s = &slots[0][0];
+
+    sched_add(s);
+    assert_ptr_equal(resume_kicked(s), &s->vcpu.regs);
+    s->requests = REQUEST_INIT;
+    assert_null(resume_kicked(s));
+    s->requests = 0;
     vm[0].state = VM_STOPPING;
-    assert_null(sched_resume(&slots[0][0].vcpu));
+    assert_null(resume_kicked(s));
     vm[0].state = VM_RUNNING;
     vm[1].state = VM_STARTING;                 /* elsewhere */
-    assert_non_null(sched_resume(&slots[0][0].vcpu));
+    assert_non_null(resume_kicked(s));
     vm[1].home = 1;                            /* here */
-    assert_null(sched_resume(&slots[0][0].vcpu));
+    assert_null(resume_kicked(s));
+}
+
+static void fire(struct vtimer *t, uint64_t now);
+
+/* Without a kick nothing of others is looked at again, but for at most 10 ms; its own timers and its halt are. */
+static void test_goes_on_without_a_look(void **state)
+{
+    struct vtimer t = { .fire = fire };
+    struct slot *s = &slots[0][0];
+    uint64_t due;
+
+    sched_add(s);
+    assert_non_null(resume_kicked(s));
+    assert_in_range(s->vcpu.look_at, fake_cpu.tsc + 1, fake_cpu.tsc + 10 * MS);
+    vm[0].state = VM_STOPPING;
+    assert_non_null(sched_resume(&s->vcpu));
+    fake_cpu.tsc += 10 * MS;
+    assert_null(sched_resume(&s->vcpu));
+    vm[0].state = VM_RUNNING;
+    assert_non_null(resume_kicked(s));
+    due = fake_cpu.tsc + MS;
+    timer_arm(&timers[0][0], &t, due);         /* by a device of the guest's, just now */
+    assert_non_null(sched_resume(&s->vcpu));
+    assert_int_equal(fake_apic.deadline, due);
+    fake_cpu.tsc += MS;
+    pending[0][0] = false;
+    assert_non_null(sched_resume(&s->vcpu));
+    assert_true(pending[0][0]);                /* it fired, though the machine's own timer did not yet */
+    assert_non_null(resume_kicked(s));
+    sched_kick(1);                             /* by itself, as with an IPI to itself */
+    assert_int_equal(s->vcpu.look_at, 0);
 }
 
 static void sipi_comes(struct slot *s)
@@ -326,17 +368,17 @@ static void test_slice_timer(void **state)
     sched_add(&slots[0][1]);
     my_queue()->slice_end = fake_cpu.tsc + 10 * MS;
     slots[0][1].state = VCPU_WAIT_SIPI;
-    assert_non_null(sched_resume(&slots[0][0].vcpu));
+    assert_non_null(resume_kicked(&slots[0][0]));
     assert_int_equal(fake_apic.arms, 0);
     slots[0][1].state = VCPU_RUNNABLE;
-    assert_non_null(sched_resume(&slots[0][0].vcpu));
-    assert_non_null(sched_resume(&slots[0][0].vcpu));
+    assert_non_null(resume_kicked(&slots[0][0]));
+    assert_non_null(resume_kicked(&slots[0][0]));
     assert_int_equal(fake_apic.arms, 1);
     assert_int_equal(fake_apic.deadline, my_queue()->slice_end);
     fake_cpu.tsc += 10 * MS;
     assert_null(sched_resume(&slots[0][0].vcpu));
     slots[0][1].state = VCPU_WAIT_SIPI;        /* nobody waits: no end */
-    assert_non_null(sched_resume(&slots[0][0].vcpu));
+    assert_non_null(resume_kicked(&slots[0][0]));
 }
 
 /* A guest that only computes: exits by our timer. */
@@ -502,6 +544,7 @@ int main(void)
         cmocka_unit_test_setup(test_wait_for_sipi_is_deep, setup),
         cmocka_unit_test_setup(test_init_and_sipi, setup),
         cmocka_unit_test_setup(test_requests_end_the_run, setup),
+        cmocka_unit_test_setup(test_goes_on_without_a_look, setup),
         cmocka_unit_test_setup(test_prepared_entry_happens, setup),
         cmocka_unit_test_setup(test_timer_wakes, setup),
         cmocka_unit_test_setup(test_halted_gives_way, setup),
