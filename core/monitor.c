@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
 #include "core/monitor.h"
+#include "arch/x86/apic.h"
+#include "arch/x86/percpu.h"
 #include "core/console.h"
 #include "core/sched.h"
 #include "core/vm.h"
@@ -185,6 +187,20 @@ static void cmd_log(int argc, char **argv)
     print("usage: log | log error|warn|info|debug\n");
 }
 
+/* As hardware would send it: shows whether that processor still answers. */
+static void cmd_nmi(int argc, char **argv)
+{
+    unsigned cpu = 0;
+    const char *s = argc == 2 ? argv[1] : "x";
+
+    for (; *s >= '0' && *s <= '9' && cpu < cpu_count(); s++)
+        cpu = 10 * cpu + (unsigned)(*s - '0');
+    if (*s || cpu >= cpu_count())
+        print("usage: nmi CPU, 0 to %u\n", cpu_count() - 1);
+    else
+        apic_nmi(cpu_of(cpu)->apic_id);
+}
+
 static bool leaving;
 
 static void cmd_exit(int argc, char **argv)
@@ -207,6 +223,7 @@ static const struct command commands[] = {
     { "stat",    "[NAME]",                  "VM exits by reason", cmd_stat },
     { "trace",   "NAME",                    "its last VM exits", cmd_trace },
     { "log",     "[LEVEL]",                 "the log, or what goes into it: error, warn, info, debug", cmd_log },
+    { "nmi",     "CPU",                     "send a processor a non-maskable interrupt", cmd_nmi },
     { "exit",    "",                        "stop all VMs and go back to the firmware", cmd_exit },
 };
 

@@ -3,6 +3,8 @@
 #include "core/sched.h"
 #include "arch/x86/apic.h"
 #include "arch/x86/cpu.h"
+#include "arch/x86/mce.h"
+#include "arch/x86/nmi.h"
 #include "arch/x86/percpu.h"
 #include "core/console.h"
 #include "lib/errno.h"
@@ -190,6 +192,8 @@ static void poll_console(struct run_queue *q)
         return;
     q->console_poll = rdtsc() + ms_ticks(CONSOLE_POLL_MS);
     console_poll();
+    nmi_report();
+    mce_report();
 }
 
 /* What is due on this pCPU, whoever runs. */

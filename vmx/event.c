@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
 #include "arch/x86/cpu.h"
+#include "arch/x86/mce.h"
 #include "arch/x86/percpu.h"
 #include "arch/x86/traps.h"
+#include "lib/log.h"
 #include "vmx/caps.h"
 #include "vmx/exits.h"
 #include "vmx/vmcs_io.h"
@@ -192,6 +194,18 @@ static void reflect_debug(struct vcpu *v)
     vmwrite(VMCS_GUEST_DR7, vmread(VMCS_GUEST_DR7) & ~BIT(13));
 }
 
+void exit_machine_check(struct vcpu *v)
+{
+    enum mce_verdict verdict = mce_handle();
+
+    if (verdict == MCE_FATAL) {
+        mce_report();
+        panic("machine check in a guest: the processor's context is corrupt");
+    }
+    if (verdict == MCE_LOST)
+        v->ops->stop(v, "machine check: it cannot go on from there");
+}
+
 void exit_exception_nmi(struct vcpu *v)
 {
     uint32_t info = (uint32_t)vmread(VMCS_EXIT_INTR_INFO);
@@ -202,7 +216,7 @@ void exit_exception_nmi(struct vcpu *v)
         return;
     }
     if (vector == VECTOR_MC) {
-        __asm__ volatile("int $18" : : : "memory");
+        exit_machine_check(v);
         return;
     }
     event_reblock_nmi(info & INTR_NMI_UNBLOCKED_IRET);

@@ -201,7 +201,10 @@ static uint64_t record(struct vcpu *v, uint32_t reason)
 static void handle(struct vcpu *v, uint32_t reason)
 {
     if (reason & EXIT_REASON_FAILED_ENTRY) {
-        exit_failed_entry(v);
+        if ((uint16_t)reason == EXIT_REASON_MACHINE_CHECK) /* nothing was loaded: the entry can be tried again */
+            exit_machine_check(v);
+        else
+            exit_failed_entry(v);
         return;
     }
     event_requeue(v);

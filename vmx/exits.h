@@ -6,6 +6,8 @@
 
 /* One function an exit reason; vmx/exit.c dispatches. The vCPU is loaded, its VMCS current. */
 void exit_exception_nmi(struct vcpu *v);
+/* A machine check in the guest, or in the middle of an entry: the guest goes on, is stopped, or all stands still. */
+void exit_machine_check(struct vcpu *v);
 void exit_interrupt_window(struct vcpu *v);
 void exit_nmi_window(struct vcpu *v);
 void exit_io(struct vcpu *v);

@@ -127,6 +127,11 @@ void apic_ipi(uint32_t destination, uint8_t vector)
     icr_send(destination, ICR_ASSERT | vector);
 }
 
+void apic_nmi(uint32_t destination)
+{
+    icr_send(destination, ICR_ASSERT | ICR_NMI);
+}
+
 void apic_nmi_others(void)
 {
     icr_send(0, ICR_ALL_BUT_SELF | ICR_ASSERT | ICR_NMI);

@@ -16,6 +16,8 @@ uint32_t apic_id(void);
 void apic_eoi(void);
 /* Fixed interrupt to one processor. Interrupts off; not in NMI context. */
 void apic_ipi(uint32_t apic_id, uint8_t vector);
+/* NMI to one processor, also this one. As apic_ipi. */
+void apic_nmi(uint32_t apic_id);
 /* NMI to all other processors (panic). */
 void apic_nmi_others(void);
 /*

@@ -21,6 +21,7 @@
 #define MSR_SYSENTER_EIP             0x00000176u
 #define MSR_MCG_CAP                  0x00000179u
 #define MSR_MCG_STATUS               0x0000017au
+#define MSR_MC0_CTL                  0x00000400u
 #define MSR_MISC_ENABLE              0x000001a0u
 #define MSR_DEBUGCTL                 0x000001d9u
 #define MSR_MTRR_PHYSBASE0           0x00000200u

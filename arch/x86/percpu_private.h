@@ -5,6 +5,7 @@
 #include "arch/x86/apic_state.h"
 #include "arch/x86/cpu.h"
 #include "arch/x86/gdt.h"
+#include "arch/x86/mce.h"
 #include "arch/x86/percpu.h"
 
 /* What arch/x86 keeps for each processor behind percpu->private; no other floor includes this. */
@@ -31,6 +32,7 @@ struct firmware_state {
     uint32_t msr_present; /* bit per entry of msr */
     uint16_t tr, ldtr;
     struct apic_state apic;
+    struct mce_state mce;
     uint8_t pic_mask[2];
 };
 

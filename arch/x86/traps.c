@@ -6,6 +6,8 @@
 #include "arch/x86/cpu.h"
 #include "arch/x86/dump.h"
 #include "arch/x86/gdt.h"
+#include "arch/x86/mce.h"
+#include "arch/x86/nmi.h"
 #include "arch/x86/paging.h"
 #include "arch/x86/percpu_private.h"
 #include "lib/log.h"
@@ -27,7 +29,6 @@ void trap_handler(struct trap_frame *frame); /* arch/x86/traps.asm */
 
 static struct gate idt_table[VECTORS] __attribute__((aligned(16)));
 static void (*interrupt_handler)(uint8_t vector);
-static bool (*nmi_handler)(const struct trap_frame *frame);
 
 static const uint8_t ist_of[FIRST_INTERRUPT] = {
     [VECTOR_NMI] = IST_NMI, [VECTOR_DF] = IST_DOUBLE_FAULT, [VECTOR_MC] = IST_MACHINE_CHECK,
@@ -36,11 +37,6 @@ static const uint8_t ist_of[FIRST_INTERRUPT] = {
 void traps_set_interrupt_handler(void (*fn)(uint8_t vector))
 {
     interrupt_handler = fn;
-}
-
-void traps_set_nmi_handler(bool (*fn)(const struct trap_frame *frame))
-{
-    nmi_handler = fn;
 }
 
 static __attribute__((noreturn)) void stop(void)
@@ -101,17 +97,24 @@ static __attribute__((noreturn)) void die(const struct trap_frame *frame)
 {
     if (log_begin_panic()) {
         apic_nmi_others();
+        mce_report();
         dump_trap(frame);
         dump_more();
     }
     stop();
 }
 
-static void handle_nmi(const struct trap_frame *frame)
+static void handle_nmi(void)
 {
     if (log_panicking())
         stop();
-    if (!nmi_handler || !nmi_handler(frame))
+    nmi_handle();
+}
+
+/* In our own code; one in a guest is a VM exit (vmx/event.c). */
+static void handle_machine_check(const struct trap_frame *frame)
+{
+    if (mce_handle() != MCE_GOES_ON)
         die(frame);
 }
 
@@ -129,7 +132,7 @@ static void handle_exception(struct trap_frame *frame)
 {
     uint64_t resume = extable_find(frame->rip);
 
-    if (!resume || frame->vector == VECTOR_DF || frame->vector == VECTOR_MC)
+    if (!resume || frame->vector == VECTOR_DF)
         die(frame);
     frame->rip = resume;
 }
@@ -139,7 +142,9 @@ void trap_handler(struct trap_frame *frame)
     if (frame->vector >= FIRST_INTERRUPT)
         handle_interrupt((uint8_t)frame->vector);
     else if (frame->vector == VECTOR_NMI)
-        handle_nmi(frame);
+        handle_nmi();
+    else if (frame->vector == VECTOR_MC)
+        handle_machine_check(frame);
     else
         handle_exception(frame);
 }

@@ -12,8 +12,6 @@ struct trap_frame {
 
 /* Interrupts (32-254) that arrive while the hypervisor has them on (idle): the handler does the EOI. Set once. */
 void traps_set_interrupt_handler(void (*fn)(uint8_t vector));
-/* Called on an NMI, in NMI context (no locks); true: handled. */
-void traps_set_nmi_handler(bool (*fn)(const struct trap_frame *frame));
 /* Called when a dump is printed, to add what a higher floor knows (the last VM exits). */
 void traps_set_dump_hook(void (*fn)(void));
 

@@ -125,6 +125,7 @@ static void settle_in(struct percpu *cpu)
     set_pat(PAT_VALUE);
     s->xcr0 = p->ours.cr4 & CR4_OSXSAVE ? xgetbv(0) : 0;
     save_msrs(s);
+    mce_enter(&s->mce);
     if (cpu->index == 0) {
         pic_save_and_mask(s->pic_mask);
         ioapic_mask_all();
@@ -146,6 +147,7 @@ static void move_out(struct percpu *cpu)
         ioapic_unmask();
         pic_restore(s->pic_mask);
     }
+    mce_leave(&s->mce);
     restore_msrs(s);
     if (p->ours.cr4 & CR4_OSXSAVE)
         xsetbv(0, s->xcr0);

@@ -47,7 +47,7 @@ int world_check(unsigned cpus, const uint32_t *apic_id, int (*start)(void (*fn)(
  * World switch: from the firmware's world, with its stack, saves everything we will change, loads ours, calls fn(cpu)
  * on the processor's own stack with interrupts off, and when fn returns puts everything back. May be called again.
  * Saved: CR0/2/3/4, EFER, PAT, XCR0, GDT, IDT, TR, LDTR, segments, FS/GS bases, RFLAGS.IF, x87 and SSE state, the debug
- * registers, the MSRs of system calls, IA32_DEBUGCTL, XSS, SPEC_CTRL, TSC_AUX; the local APIC's SVR, TPR, LVTs and
+ * registers, the MSRs of system calls, IA32_DEBUGCTL, XSS, SPEC_CTRL, TSC_AUX, IA32_MCi_CTL; the local APIC's SVR, TPR, LVTs and
  * timer (its mode is never changed); on the boot processor the masks of the 8259 pair and of the I/O APICs.
  *
  * fn leaves VMX operation before it returns. An interrupt of the firmware's that was pending on the way in may arrive

@@ -221,6 +221,8 @@ static void test_ipi(void **state)
     begin(true);
     apic_ipi(0x12345, VECTOR_KICK);
     assert_int_equal(last_write(0x830), 0x12345ull << 32 | 0x4000 | VECTOR_KICK);
+    apic_nmi(7);
+    assert_int_equal(last_write(0x830), 7ull << 32 | 0x4400);
     apic_nmi_others();
     assert_int_equal(last_write(0x830), 0xc4400);
     apic_init_signal(0x12345);

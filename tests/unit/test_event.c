@@ -329,17 +329,27 @@ static void exception_exit(uint32_t info, uint32_t error, uint64_t qualification
 }
 
 /* The machine's own go to its handlers, never to the guest. */
-static void test_nmi_and_machine_check_are_ours(void **state)
+static void test_nmi_is_ours(void **state)
 {
     struct sigaction action = { .sa_sigaction = on_int, .sa_flags = SA_SIGINFO };
 
     assert_int_equal(sigaction(SIGSEGV, &action, NULL), 0);
     exception_exit(NMI, 0, 0);
     assert_int_equal(raised[2], 1);
-    exception_exit(exception_info(MC, false), 0, 0);
-    assert_int_equal(raised[18], 1);
     assert_int_equal(vcpu.event.info, 0);
     assert_int_equal(world.stops, 0);
+}
+
+static void test_machine_check_is_ours(void **state)
+{
+    fake_msr_set(MSR_MCG_STATUS, 5);           /* in progress, and the guest can go on */
+    exception_exit(exception_info(MC, false), 0, 0);
+    assert_int_equal(fake_msr_get(MSR_MCG_STATUS), 0);
+    assert_int_equal(world.stops, 0);
+    fake_msr_set(MSR_MCG_STATUS, 4);           /* it cannot */
+    exception_exit(exception_info(MC, false), 0, 0);
+    assert_int_equal(world.stops, 1);
+    assert_int_equal(vcpu.event.info, 0);
 }
 
 static void test_alignment_check_is_given_back(void **state)
@@ -400,7 +410,7 @@ int main(void)
         cmocka_unit_test_setup(test_control, setup),
         cmocka_unit_test_setup(test_invalidation, setup),
         cmocka_unit_test_setup(test_each_node_has_its_tables, setup),
-        cmocka_unit_test_setup(test_nmi_and_machine_check_are_ours, setup),
+        cmocka_unit_test_setup(test_nmi_is_ours, setup), cmocka_unit_test_setup(test_machine_check_is_ours, setup),
         cmocka_unit_test_setup(test_alignment_check_is_given_back, setup),
         cmocka_unit_test_setup(test_debug_exception, setup),
         cmocka_unit_test_setup(test_int1, setup),

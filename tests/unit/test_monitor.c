@@ -11,6 +11,8 @@
 
 #include "lib/errno.h"
 #include "tests/unit/machine.h"
+#include "tests/unit/seam/fake_apic.h"
+#include "tests/unit/seam/fake_percpu.h"
 
 #include "core/monitor.c"
 
@@ -269,6 +271,20 @@ static void test_log(void **state)
     assert_int_equal(log_get_level(), LOG_DEBUG);
 }
 
+static void test_nmi(void **state)
+{
+    fake_percpu_enter(0);
+    fake_apic.nmis = 0;
+    say("nmi 3");
+    assert_int_equal(fake_apic.nmis, 1);
+    assert_int_equal(fake_apic.nmi_to, 6);
+    assert_says("nmi 4", "usage: nmi CPU, 0 to 3");
+    assert_says("nmi 99999999999999999999", "usage: nmi");
+    assert_says("nmi 1x", "usage: nmi");
+    assert_says("nmi", "usage: nmi");
+    assert_int_equal(fake_apic.nmis, 1);
+}
+
 /* The VMs are stopped, and the last that goes ends us; asked again, we do not wait for them. */
 static void test_exit(void **state)
 {
@@ -304,6 +320,7 @@ int main(void)
         cmocka_unit_test_setup(test_stat, setup),
         cmocka_unit_test_setup(test_trace, setup),
         cmocka_unit_test_setup(test_log, setup),
+        cmocka_unit_test_setup(test_nmi, setup),
         cmocka_unit_test_setup(test_exit, setup),
         cmocka_unit_test_setup(test_exit_with_nothing_alive, setup),
     };

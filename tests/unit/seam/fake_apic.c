@@ -17,6 +17,12 @@ void apic_ipi(uint32_t apic_id, uint8_t vector)
     fake_apic.ipi_vector = vector;
 }
 
+void apic_nmi(uint32_t apic_id)
+{
+    fake_apic.nmis++;
+    fake_apic.nmi_to = apic_id;
+}
+
 void apic_timer_arm(uint64_t tsc)
 {
     fake_apic.arms++;
