@@ -64,6 +64,15 @@ static bool load_pdptes(struct vcpu *v)
     return true;
 }
 
+bool cr_load_cr3(struct vcpu *v, uint64_t value)
+{
+    if (!(vmread(VMCS_GUEST_CR0) & CR0_PG))
+        return true;
+    vmwrite(VMCS_GUEST_CR3, value);
+    v->ept_generation = 0; /* as hardware drops the TLB: vcpu_prepare_entry invalidates */
+    return !(vmread(VMCS_GUEST_CR4) & CR4_PAE) || load_pdptes(v);
+}
+
 static void set_long_mode(bool on)
 {
     uint64_t efer = vmread(VMCS_GUEST_EFER), entry = vmread(VMCS_CTRL_ENTRY);

@@ -115,11 +115,6 @@ static void exit_xsetbv(struct vcpu *v)
     vcpu_skip(v);
 }
 
-static void exit_task_switch(struct vcpu *v)
-{
-    v->ops->stop(v, "hardware task switch: not supported");
-}
-
 static uint64_t read_msr(uint32_t msr) { return rdmsr(msr); }
 
 static void exit_failed_entry(struct vcpu *v)

@@ -12,6 +12,7 @@ void exit_interrupt_window(struct vcpu *v);
 void exit_nmi_window(struct vcpu *v);
 void exit_io(struct vcpu *v);
 void exit_ept_violation(struct vcpu *v);
+void exit_task_switch(struct vcpu *v);
 
 /* First thing after every exit. */
 void event_requeue(struct vcpu *v);

@@ -149,18 +149,33 @@ static int walk_read(void *ctx, struct gpa at, void *to, size_t n)
     return pmap_read(ctx, at, to, n);
 }
 
-int vcpu_translate(struct vcpu *v, uint64_t linear, unsigned access, struct gpa *out, uint32_t *error_code)
+static struct gwalk_state paging_state(bool user, uint64_t rflags)
 {
-    struct gwalk_state s = {
+    return (struct gwalk_state){
         .cr0 = vmread(VMCS_GUEST_CR0), .cr3 = vmread(VMCS_GUEST_CR3), .cr4 = vmread(VMCS_GUEST_CR4),
-        .efer = vmread(VMCS_GUEST_EFER), .rflags = vmread(VMCS_GUEST_RFLAGS),
+        .efer = vmread(VMCS_GUEST_EFER), .rflags = rflags,
         .pdpte = { vmread(VMCS_GUEST_PDPTE0), vmread(VMCS_GUEST_PDPTE1), vmread(VMCS_GUEST_PDPTE2),
                    vmread(VMCS_GUEST_PDPTE3) },
         .maxphyaddr = 52,
-        .user = AR_DPL((uint32_t)vmread(VMCS_GUEST_SS_AR)) == 3,
+        .user = user,
     };
+}
+
+int vcpu_translate(struct vcpu *v, uint64_t linear, unsigned access, struct gpa *out, uint32_t *error_code)
+{
+    bool user = AR_DPL((uint32_t)vmread(VMCS_GUEST_SS_AR)) == 3;
+    struct gwalk_state s = paging_state(user, vmread(VMCS_GUEST_RFLAGS));
 
     return gwalk(&s, linear, (enum gwalk_access)access, walk_read, v->pmap, out, error_code);
+}
+
+static int or_fault(struct vcpu *v, uint64_t linear, int err, uint32_t error)
+{
+    if (err == -ERANGE)
+        vcpu_exception_error(v, 13, 0);
+    else if (err)
+        vcpu_page_fault(v, linear, error);
+    return err;
 }
 
 int vcpu_translate_or_fault(struct vcpu *v, uint64_t linear, unsigned access, struct gpa *out)
@@ -168,9 +183,14 @@ int vcpu_translate_or_fault(struct vcpu *v, uint64_t linear, unsigned access, st
     uint32_t error;
     int err = vcpu_translate(v, linear, access, out, &error);
 
-    if (err == -ERANGE)
-        vcpu_exception_error(v, 13, 0);
-    else if (err)
-        vcpu_page_fault(v, linear, error);
-    return err;
+    return or_fault(v, linear, err, error);
+}
+
+int vcpu_translate_system(struct vcpu *v, uint64_t linear, unsigned access, struct gpa *out)
+{
+    struct gwalk_state s = paging_state(false, 0); /* AC does not count for implicit accesses (SDM vol. 3, 4.6.1) */
+    uint32_t error;
+    int err = gwalk(&s, linear, (enum gwalk_access)access, walk_read, v->pmap, out, &error);
+
+    return or_fault(v, linear, err, error);
 }

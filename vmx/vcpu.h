@@ -124,3 +124,5 @@ void vcpu_last_exits(const struct vcpu *v, unsigned most, void (*print)(const ch
 int vcpu_translate(struct vcpu *v, uint64_t linear, unsigned access, struct gpa *out, uint32_t *error_code);
 /* The same, and queues the fault. */
 int vcpu_translate_or_fault(struct vcpu *v, uint64_t linear, unsigned access, struct gpa *out);
+/* The same for the processor's own accesses, to descriptor tables and task state: a supervisor's at any CPL. */
+int vcpu_translate_system(struct vcpu *v, uint64_t linear, unsigned access, struct gpa *out);

@@ -12,7 +12,7 @@ STOPPED = {
     "nowhere": r"it executes where there is no memory",
 }
 # These go on where the processor would let them, or are stopped like those above; no third way.
-ENDS = ("ports", "msrs", "badstate", "realmode", "taskswitch", "vmcalls", "hunt")
+ENDS = ("ports", "msrs", "badstate", "realmode", "vmcalls", "hunt")
 # These never end.
 ENDLESS = ("spin", "loop", "cli-hlt")
 WITNESS = "witness"

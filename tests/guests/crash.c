@@ -9,7 +9,6 @@
  */
 extern const char real_mode_part[], real_mode_end[];
 int visit_real_mode(void);
-int visit_task_switch(void);
 
 static void survived(const char *what)
 {
@@ -233,12 +232,6 @@ static void crash_realmode(void)
         survived("realmode");
 }
 
-static void crash_taskswitch(void)
-{
-    if (visit_task_switch())
-        survived("taskswitch");
-}
-
 /* Hypercalls nobody has, with arguments that point anywhere. */
 static void do_vmcall(void *number)
 {
@@ -289,7 +282,7 @@ static void crash_beat(void)
 static const struct { const char *name; void (*fn)(void); } ways[] = {
     { "triple", crash_triple }, { "nowhere", crash_nowhere }, { "cli-hlt", crash_cli_hlt }, { "spin", crash_spin },
     { "loop", crash_loop }, { "reset", crash_reset }, { "ports", crash_ports }, { "msrs", crash_msrs },
-    { "badstate", crash_badstate }, { "realmode", crash_realmode }, { "taskswitch", crash_taskswitch },
+    { "badstate", crash_badstate }, { "realmode", crash_realmode },
     { "vmcalls", crash_vmcalls }, { "hunt", crash_hunt }, { "beat", crash_beat },
 };
 

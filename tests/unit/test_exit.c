@@ -106,12 +106,6 @@ static void test_triple_fault(void **state)
     assert_string_equal(world.why, "triple fault");
 }
 
-static void test_task_switch(void **state)
-{
-    leave_guest(EXIT_REASON_TASK_SWITCH);
-    assert_int_equal(world.stops, 1);
-}
-
 static void test_external_interrupt(void **state)
 {
     vmwrite(VMCS_EXIT_INTR_INFO, INTR_VALID | 0xf1);
@@ -286,7 +280,6 @@ int main(void)
         cmocka_unit_test_setup(test_rdpmc, setup),
         cmocka_unit_test_setup(test_unhandled_reasons, setup),
         cmocka_unit_test_setup(test_triple_fault, setup),
-        cmocka_unit_test_setup(test_task_switch, setup),
         cmocka_unit_test_setup(test_external_interrupt, setup),
         cmocka_unit_test_setup(test_hlt, setup),
         cmocka_unit_test_setup(test_cache_instructions, setup),
