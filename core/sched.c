@@ -148,7 +148,7 @@ static bool runnable(struct slot *s)
     if (atomic_load(&s->vm->state) == VM_STOPPING || atomic_load(&s->requests))
         return true; /* it has to do something, if only to leave */
     if (s->state == VCPU_HALTED &&
-        (s->vcpu.nmi || (s->wake_on_interrupt && board_pending(s->vm->board, s->vcpu.index))))
+        (s->vcpu.nmis || (s->wake_on_interrupt && board_pending(s->vm->board, s->vcpu.index))))
         s->state = VCPU_RUNNABLE;
     return s->state == VCPU_RUNNABLE;
 }

@@ -32,9 +32,10 @@ static const struct policy {
     { 0x00000004, { ~0u, ~0u, ~0u, ~0u } },
     { 0x00000006, { B(2), 0, 0, 0 } },         /* ARAT: the virtual APIC timer never stops */
     { 0x00000007, { ~0u,
-        /* FSGSBASE BMI1 AVX2 SMEP BMI2 ERMS INVPCID AVX512F/DQ RDSEED ADX SMAP IFMA CLFLUSHOPT CLWB CD SHA BW VL */
-        B(0) | B(3) | B(5) | B(7) | B(8) | B(9) | B(10) | B(16) | B(17) | B(18) | B(19) | B(20) | B(21) | B(23) |
-        B(24) | B(28) | B(29) | B(30) | B(31),
+        /* FSGSBASE TSC_ADJUST BMI1 AVX2 SMEP BMI2 ERMS INVPCID AVX512F/DQ RDSEED ADX SMAP IFMA CLFLUSHOPT CLWB CD SHA
+           BW VL */
+        B(0) | B(1) | B(3) | B(5) | B(7) | B(8) | B(9) | B(10) | B(16) | B(17) | B(18) | B(19) | B(20) | B(21) |
+        B(23) | B(24) | B(28) | B(29) | B(30) | B(31),
         /* VBMI UMIP VBMI2 GFNI VAES VPCLMULQDQ VNNI BITALG VPOPCNTDQ RDPID */
         B(1) | B(2) | B(6) | B(8) | B(9) | B(10) | B(11) | B(12) | B(14) | B(22),
         B(4) | B(29) } },                      /* fast short REP MOV, IA32_ARCH_CAPABILITIES */

@@ -67,7 +67,10 @@ void vcpu_page_fault(struct vcpu *v, uint64_t linear, uint32_t error)
 
 void vcpu_nmi(struct vcpu *v)
 {
-    v->nmi = true;
+    unsigned waiting = v->nmis;
+
+    while (waiting < 2 && !atomic_compare_exchange_weak(&v->nmis, &waiting, waiting + 1))
+        ;
 }
 
 /*
@@ -119,11 +122,20 @@ static void inject(const struct vcpu_event *e)
 
 #define BLOCKING_ANY (BLOCKING_STI | BLOCKING_MOV_SS)
 
+/*
+ * What holds back an NMI and, with IF, an interrupt. A debug trap that is due comes first: an entry that injects would
+ * lose it (SDM vol. 3, 6.9 and 27.7.3).
+ */
+static bool held_back(void)
+{
+    return (vmread(VMCS_GUEST_INTERRUPTIBILITY) & BLOCKING_ANY) || vmread(VMCS_GUEST_PENDING_DEBUG);
+}
+
 static void inject_interrupt(struct vcpu *v)
 {
     int vector;
 
-    if (!(vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF) || (vmread(VMCS_GUEST_INTERRUPTIBILITY) & BLOCKING_ANY)) {
+    if (!(vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF) || held_back()) {
         vcpu_control(v, PROC_INTERRUPT_WINDOW, true);
         return;
     }
@@ -131,6 +143,23 @@ static void inject_interrupt(struct vcpu *v)
     if (vector >= 0)
         inject(&(struct vcpu_event){ INTR_VALID | INTR_EXTERNAL << INTR_TYPE_SHIFT | (uint32_t)vector, 0, 0 });
     vcpu_control(v, PROC_INTERRUPT_WINDOW, v->ops->pending(v));
+}
+
+/* False: it has to wait. While one is handled, one more is remembered (6.7.1). */
+static bool inject_nmi(struct vcpu *v)
+{
+    bool blocked = vmread(VMCS_GUEST_INTERRUPTIBILITY) & BLOCKING_NMI;
+
+    if (blocked)
+        v->nmis = 1;
+    if (blocked || held_back()) {
+        vcpu_control(v, PROC_NMI_WINDOW, true);
+        return false;
+    }
+    v->nmis--;
+    inject(&(struct vcpu_event){ INTR_VALID | INTR_NMI << INTR_TYPE_SHIFT | 2, 0, 0 });
+    vcpu_control(v, PROC_NMI_WINDOW, v->nmis);
+    return true;
 }
 
 /* One event an entry: what was cut short first, then NMI, then interrupts; a window exit brings the next. */
@@ -142,23 +171,14 @@ static void inject_events(struct vcpu *v)
         inject(&v->event);
         v->event.info = 0;
         vcpu_control(v, PROC_INTERRUPT_WINDOW, pending);
-        vcpu_control(v, PROC_NMI_WINDOW, v->nmi);
-        return;
-    }
-    if (v->nmi) {
-        if (!(vmread(VMCS_GUEST_INTERRUPTIBILITY) & (BLOCKING_ANY | BLOCKING_NMI))) {
-            v->nmi = false;
-            inject(&(struct vcpu_event){ INTR_VALID | INTR_NMI << INTR_TYPE_SHIFT | 2, 0, 0 });
-            vcpu_control(v, PROC_NMI_WINDOW, false);
-            vcpu_control(v, PROC_INTERRUPT_WINDOW, pending);
-            return;
-        }
-        vcpu_control(v, PROC_NMI_WINDOW, true);
-    }
-    if (pending)
+        vcpu_control(v, PROC_NMI_WINDOW, v->nmis);
+    } else if (v->nmis && inject_nmi(v)) {
+        vcpu_control(v, PROC_INTERRUPT_WINDOW, pending);
+    } else if (pending) {
         inject_interrupt(v);
-    else
+    } else {
         vcpu_control(v, PROC_INTERRUPT_WINDOW, false);
+    }
 }
 
 void vcpu_prepare_entry(struct vcpu *v)

@@ -15,17 +15,30 @@
 struct guest_regs *vmx_handle_exit(struct guest_regs *regs);
 struct guest_regs *vmx_handle_failure(void);
 
+/*
+ * The end of an instruction clears RF, and a single step over it is due; with BTF only over branches, and none of those
+ * is skipped here (SDM vol. 3, 18.2, 18.3.1.1 and 18.4.3).
+ */
+static void end_debugged_instruction(uint64_t rflags)
+{
+    if (rflags & RFLAGS_RF)
+        vmwrite(VMCS_GUEST_RFLAGS, rflags & ~RFLAGS_RF);
+    if (rflags & RFLAGS_TF && !(vmread(VMCS_GUEST_DEBUGCTL) & DEBUGCTL_BTF))
+        vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | BIT(14));
+}
+
 static inline void skip(uint64_t length)
 {
     uint64_t at = vmread(VMCS_GUEST_RIP), rip = at + length, blocking = vmread(VMCS_GUEST_INTERRUPTIBILITY);
+    uint64_t rflags = vmread(VMCS_GUEST_RFLAGS);
 
     if ((at ^ rip) >> 32 && !(vmread(VMCS_GUEST_CS_AR) & AR_L)) /* 32-bit code wraps */
         rip = (uint32_t)rip;
     vmwrite(VMCS_GUEST_RIP, rip);
     if (blocking & (BLOCKING_STI | BLOCKING_MOV_SS))
         vmwrite(VMCS_GUEST_INTERRUPTIBILITY, blocking & ~(uint64_t)(BLOCKING_STI | BLOCKING_MOV_SS));
-    if (vmread(VMCS_GUEST_RFLAGS) & RFLAGS_TF) /* the single step over it is due */
-        vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | BIT(14));
+    if (rflags & (RFLAGS_TF | RFLAGS_RF))
+        end_debugged_instruction(rflags);
 }
 
 void vcpu_skip_length(struct vcpu *v, unsigned length)
@@ -67,10 +80,12 @@ static void exit_general_protection(struct vcpu *v)
     vcpu_exception_error(v, 13, 0);
 }
 
+/* A single step over it wakes it at once. */
 static void exit_hlt(struct vcpu *v)
 {
     vcpu_skip(v);
-    v->ops->halt(v);
+    if (!(vmread(VMCS_GUEST_RFLAGS) & RFLAGS_TF))
+        v->ops->halt(v);
 }
 
 /* Guest memory is cached write-back and coherent: there is nothing to write back or to throw away for it. */

@@ -68,13 +68,26 @@ static int read_tsc(struct vcpu *v, uint32_t msr, uint64_t *value)
     return 0;
 }
 
-static int write_tsc(struct vcpu *v, uint32_t msr, uint64_t value)
+static int read_tsc_adjust(struct vcpu *v, uint32_t msr, uint64_t *value)
 {
     (void)msr;
-    v->tsc_adjust = value - vcpu_tick(v);
+    *value = v->tsc_adjust;
+    return 0;
+}
+
+static int write_tsc_adjust(struct vcpu *v, uint32_t msr, uint64_t value)
+{
+    (void)msr;
+    v->tsc_adjust = value;
     vmwrite(VMCS_CTRL_TSC_OFFSET, v->tsc_base + v->tsc_adjust);
     pvclock_update(v);
     return 0;
+}
+
+/* A write moves IA32_TSC_ADJUST along (SDM vol. 3, 18.17.3). */
+static int write_tsc(struct vcpu *v, uint32_t msr, uint64_t value)
+{
+    return write_tsc_adjust(v, msr, value - vcpu_tick(v));
 }
 
 static int read_efer(struct vcpu *v, uint32_t msr, uint64_t *value)
@@ -125,8 +138,6 @@ static int read_debugctl(struct vcpu *v, uint32_t msr, uint64_t *value)
     *value = vmread(VMCS_GUEST_DEBUGCTL);
     return 0;
 }
-
-#define DEBUGCTL_BTF BIT(1)
 
 static int write_debugctl(struct vcpu *v, uint32_t msr, uint64_t value)
 {
@@ -227,6 +238,7 @@ static const struct msr_rule {
     { MSR_APIC_BASE,       MSR_APIC_BASE,       false, read_board, write_board },
     { MSR_EFER,            MSR_EFER,            false, read_efer, write_efer },
     { MSR_TSC,             MSR_TSC,             false, read_tsc, write_tsc },
+    { MSR_TSC_ADJUST,      MSR_TSC_ADJUST,      false, read_tsc_adjust, write_tsc_adjust },
     { MSR_FEATURE_CONTROL, MSR_FEATURE_CONTROL, false, read_feature_control, NULL },
     { MSR_ARCH_CAPABILITIES, MSR_ARCH_CAPABILITIES, false, read_arch_capabilities, NULL },
     { 0x17,                0x17,                false, read_zero, NULL },      /* platform id */

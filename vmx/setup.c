@@ -176,7 +176,7 @@ void vcpu_reset(struct vcpu *v, const struct vcpu_start *start)
     write_cr2(0);
     cpuid_forget(v);
     v->event = (struct vcpu_event){ 0 };
-    v->nmi = false;
+    v->nmis = 0;
     v->misc_enable = misc_enable_reset();
     v->ept_generation = 0;
     v->mtrr = (struct vcpu_mtrr){ .def_type = 0xc06 }; /* as firmware leaves them: on, write-back */

@@ -68,7 +68,7 @@ struct vcpu {
     uint64_t tsc_adjust;       /* guest's TSC = VM's tick + tsc_adjust */
     uint32_t proc_controls;    /* as in the VMCS */
     struct vcpu_event event;   /* to inject next */
-    _Atomic bool nmi;          /* one is waiting */
+    _Atomic unsigned nmis;     /* that wait: at most two, the one to be delivered and the one latched behind it */
     uint64_t misc_enable;
     struct vcpu_extra extra;
     struct vcpu_mtrr mtrr;

@@ -24,6 +24,7 @@
 #define MSR_MC0_CTL                  0x00000400u
 #define MSR_MISC_ENABLE              0x000001a0u
 #define MSR_DEBUGCTL                 0x000001d9u
+#define DEBUGCTL_BTF                 BIT(1)
 #define MSR_MTRR_PHYSBASE0           0x00000200u
 #define MSR_MTRR_FIX64K_00000        0x00000250u
 #define MSR_PAT                      0x00000277u

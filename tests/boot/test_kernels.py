@@ -6,8 +6,8 @@ import lab
 
 # Name, vCPUs. "sensitive": the seventeen instructions. "privileged": the properties that Popek and
 # Goldberg ask for, with writes to the port that switches Bochs off. "interrupts": the guest's
-# controllers. "tasks": hardware task switches.
-KERNELS = (("sensitive", 1), ("privileged", 1), ("interrupts", 2), ("tasks", 1))
+# controllers. "tasks": hardware task switches. "debug": debug exceptions.
+KERNELS = (("sensitive", 1), ("privileged", 1), ("interrupts", 2), ("tasks", 1), ("debug", 1))
 
 
 @lab.scenario("test-kernels", seconds=360)

@@ -226,7 +226,7 @@ static void nmi_waits(uint64_t interruptibility)
     vmwrite(VMCS_GUEST_INTERRUPTIBILITY, interruptibility);
     assert_int_equal(enter(), 0);
     assert_true(nmi_window());
-    assert_true(vcpu.nmi);
+    assert_true(vcpu.nmis);
     exit_nmi_window(&vcpu);
     assert_false(nmi_window());
 }
@@ -240,7 +240,35 @@ static void test_nmi_waits_for_its_window(void **state)
     nmi_waits(BLOCKING_STI);
     vmwrite(VMCS_GUEST_INTERRUPTIBILITY, 0);
     assert_int_equal(enter(), NMI);            /* IF does not matter */
-    assert_false(vcpu.nmi || nmi_window());
+    assert_false(vcpu.nmis || nmi_window());
+}
+
+/* One is delivered and one is latched behind it; further ones are one with that. */
+static void test_nmis_count_to_two(void **state)
+{
+    for (unsigned i = 0; i < 3; i++)
+        vcpu_nmi(&vcpu);
+    assert_int_equal(enter(), NMI);
+    assert_true(nmi_window());
+    vmwrite(VMCS_GUEST_INTERRUPTIBILITY, BLOCKING_NMI);
+    vcpu_nmi(&vcpu);
+    assert_int_equal(enter(), 0);
+    vmwrite(VMCS_GUEST_INTERRUPTIBILITY, 0);
+    assert_int_equal(enter(), NMI);
+    assert_false(vcpu.nmis || nmi_window());
+}
+
+/* A single step that is due would be lost by an entry that injects. */
+static void test_debug_trap_comes_first(void **state)
+{
+    vmwrite(VMCS_GUEST_PENDING_DEBUG, BIT(14));
+    vcpu_nmi(&vcpu);
+    world.pending = true;
+    assert_int_equal(enter(), 0);
+    assert_true(irq_window() && nmi_window());
+    vmwrite(VMCS_GUEST_PENDING_DEBUG, 0);
+    assert_int_equal(enter(), NMI);
+    assert_int_equal(enter(), IRQ(0x30));
 }
 
 static void test_interrupt_passes_a_blocked_nmi(void **state)
@@ -404,6 +432,8 @@ int main(void)
         cmocka_unit_test_setup(test_priority, setup),
         cmocka_unit_test_setup(test_interrupt_waits_for_its_window, setup),
         cmocka_unit_test_setup(test_nmi_waits_for_its_window, setup),
+        cmocka_unit_test_setup(test_nmis_count_to_two, setup),
+        cmocka_unit_test_setup(test_debug_trap_comes_first, setup),
         cmocka_unit_test_setup(test_interrupt_passes_a_blocked_nmi, setup),
         cmocka_unit_test_setup(test_more_interrupts, setup),
         cmocka_unit_test_setup(test_interrupt_that_went_away, setup),

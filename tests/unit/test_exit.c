@@ -201,6 +201,14 @@ static void test_skip(void **state)
     vmwrite(VMCS_GUEST_RFLAGS, RFLAGS_FIXED | RFLAGS_TF);
     leave_guest(EXIT_REASON_WBINVD);
     assert_int_equal(vmread(VMCS_GUEST_PENDING_DEBUG), BIT(14));
+    leave_guest(EXIT_REASON_HLT);
+    assert_int_equal(world.halts, 0);          /* the trap would wake it */
+    vmwrite(VMCS_GUEST_PENDING_DEBUG, 0);
+    vmwrite(VMCS_GUEST_DEBUGCTL, DEBUGCTL_BTF);
+    vmwrite(VMCS_GUEST_RFLAGS, RFLAGS_FIXED | RFLAGS_TF | RFLAGS_RF);
+    leave_guest(EXIT_REASON_WBINVD);
+    assert_int_equal(vmread(VMCS_GUEST_PENDING_DEBUG), 0);
+    assert_int_equal(vmread(VMCS_GUEST_RFLAGS), RFLAGS_FIXED | RFLAGS_TF);
     vmwrite(VMCS_GUEST_RIP, 0xffffffffull);
     vcpu_skip_length(&vcpu, 1);
     assert_int_equal(vmread(VMCS_GUEST_RIP), BIT(32));

@@ -17,8 +17,8 @@
 enum { R = 1, W = 2, D = 4 };
 static const struct { uint32_t first, last; unsigned may; } expected[] = {
     { 0x0, 0x1, R | W },       { 0x10, 0x10, R | W },     { 0x17, 0x17, R },         { 0x1b, 0x1b, R | W },
-    { 0x3a, 0x3a, R },         { 0x79, 0x79, W },         { 0x8b, 0x8b, R | W },     { 0xfe, 0xfe, R },
-    { 0x10a, 0x10a, R },
+    { 0x3a, 0x3a, R },         { 0x3b, 0x3b, R | W },     { 0x79, 0x79, W },         { 0x8b, 0x8b, R | W },
+    { 0xfe, 0xfe, R },         { 0x10a, 0x10a, R },
     { 0x174, 0x176, D },       { 0x179, 0x17a, R | W },   { 0x1a0, 0x1a0, R | W },   { 0x1d9, 0x1d9, R | W },
     { 0x200, 0x20f, R | W },   { 0x250, 0x250, R | W },   { 0x258, 0x259, R | W },   { 0x268, 0x26f, R | W },
     { 0x277, 0x277, D },       { 0x2ff, 0x2ff, R | W },   { 0x6e0, 0x6e0, R | W },   { 0x800, 0x8ff, R | W },
@@ -47,6 +47,17 @@ static void check_range(uint32_t first, uint32_t last)
         if (read && value != 0x1badbadbadbadbad)
             fail_msg("MSR %#lx: refused, but the value was changed", msr);
     }
+}
+
+static void test_tsc_adjust(void **state)
+{
+    uint64_t value;
+
+    assert_int_equal(msr_guest_write(&vcpu, MSR_TSC_ADJUST, 1000), 0);
+    assert_int_equal(vmread(VMCS_CTRL_TSC_OFFSET), vcpu.tsc_base + 1000);
+    assert_int_equal(msr_guest_write(&vcpu, MSR_TSC, vcpu_tick(&vcpu) + 5000), 0);
+    assert_int_equal(msr_guest_read(&vcpu, MSR_TSC_ADJUST, &value), 0);
+    assert_in_range(value, 4900, 5100);
 }
 
 static void test_only_named_msrs(void **state)
@@ -377,7 +388,7 @@ static void test_wall_clock_reads_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_only_named_msrs, vcpu_setup),
+        cmocka_unit_test_setup(test_only_named_msrs, vcpu_setup), cmocka_unit_test_setup(test_tsc_adjust, vcpu_setup),
         cmocka_unit_test_setup(test_bitmap, vcpu_setup),
         cmocka_unit_test_setup(test_read_exit, vcpu_setup),
         cmocka_unit_test_setup(test_write_exit, vcpu_setup),

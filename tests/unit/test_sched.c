@@ -193,9 +193,9 @@ static void test_halt_and_wake(void **state)
     assert_true(runnable(s));
     assert_int_equal(s->state, VCPU_RUNNABLE);
     halts_with(RFLAGS_FIXED);                  /* CLI; HLT: only an NMI brings it back */
-    s->vcpu.nmi = true;
+    s->vcpu.nmis = 1;
     assert_true(runnable(s));
-    s->vcpu.nmi = false;
+    s->vcpu.nmis = 0;
     halts_with(RFLAGS_FIXED);
     s->requests = REQUEST_INIT;
     assert_true(runnable(s));
@@ -207,7 +207,7 @@ static void test_halt_and_wake(void **state)
 static void test_wait_for_sipi_is_deep(void **state)
 {
     slots[0][0].state = VCPU_WAIT_SIPI;
-    slots[0][0].vcpu.nmi = true;
+    slots[0][0].vcpu.nmis = 1;
     pending[0][0] = true;
     assert_false(runnable(&slots[0][0]));
 }

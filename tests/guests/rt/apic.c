@@ -164,13 +164,18 @@ static void delay(unsigned us)
     }
 }
 
+static void prepare_start(void (*fn)(unsigned number))
+{
+    ap_function = fn;
+    memcpy((void *)(uint64_t)(AP_VECTOR << 12), ap_trampoline, (size_t)(ap_trampoline_end - ap_trampoline));
+}
+
 unsigned start_cpus(void (*fn)(unsigned number))
 {
     uint32_t ids[64];
     unsigned n = acpi_cpus(ids, ARRAY_SIZE(ids));
 
-    ap_function = fn;
-    memcpy((void *)(uint64_t)(AP_VECTOR << 12), ap_trampoline, (size_t)(ap_trampoline_end - ap_trampoline));
+    prepare_start(fn);
     for (unsigned i = 0; i < n; i++) {
         if (ids[i] == apic_id())
             continue;
@@ -181,5 +186,16 @@ unsigned start_cpus(void (*fn)(unsigned number))
         apic_send(ids[i], ICR_SIPI | ICR_ASSERT | AP_VECTOR);
         delay(200);
     }
+    return n ? n - 1 : 0;
+}
+
+unsigned start_cpus_at_once(void (*fn)(unsigned number))
+{
+    uint32_t ids[64];
+    unsigned n = acpi_cpus(ids, ARRAY_SIZE(ids));
+
+    prepare_start(fn);
+    apic_write(APIC_ICR, ICR_OTHERS | ICR_INIT | ICR_ASSERT);
+    apic_write(APIC_ICR, ICR_OTHERS | ICR_SIPI | AP_VECTOR);
     return n ? n - 1 : 0;
 }

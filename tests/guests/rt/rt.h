@@ -133,6 +133,8 @@ uint16_t pit_count(void);
  * knows. They halt when fn returns.
  */
 unsigned start_cpus(void (*fn)(unsigned number));
+/* The same by one INIT and one SIPI to all others, without any pause, as small kernels do. */
+unsigned start_cpus_at_once(void (*fn)(unsigned number));
 
 /* Memory map from the loader: bytes of RAM from 1 MiB up to the first hole. */
 extern uint64_t ram_above_1m;
