@@ -125,6 +125,8 @@ void sched_halt(struct vcpu *v)
 
     s->state = VCPU_HALTED;
     s->wake_on_interrupt = vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF;
+    if (!s->wake_on_interrupt && vm_halted_for_ever(s->vm))
+        log_info("vm %s: has halted with interrupts off; it can only be stopped or reset", s->vm->config->name);
 }
 
 /* INIT and SIPI from another vCPU's local APIC. The vCPU is loaded. */

@@ -123,6 +123,19 @@ int vm_reset(struct vm *vm)
     return change(vm, VM_RUNNING, VM_STOPPING);
 }
 
+bool vm_halted_for_ever(const struct vm *vm)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(vm->slots) && vm->slots[i]; i++) {
+        const struct slot *s = vm->slots[i];
+
+        if (s->requests || s->vcpu.nmis || s->state == VCPU_RUNNABLE)
+            return false;
+        if (s->state == VCPU_HALTED && s->wake_on_interrupt)
+            return false;
+    }
+    return true;
+}
+
 void vm_crash(struct vm *vm, struct vcpu *v, const char *why)
 {
     log_warn("vm %s has failed and is stopped: %s", vm->config->name, why);

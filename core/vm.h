@@ -71,6 +71,8 @@ int vm_start(struct vm *vm);
 /* The same; any processor. */
 int vm_stop(struct vm *vm);
 int vm_reset(struct vm *vm);
+/* No vCPU of it will ever run again by itself: all are halted with interrupts off, or were never started. */
+bool vm_halted_for_ever(const struct vm *vm);
 /* Stops it with a dump: it made a mistake. On the vCPU's own pCPU. */
 void vm_crash(struct vm *vm, struct vcpu *v, const char *why);
 const char *vm_state_name(const struct vm *vm);

@@ -158,10 +158,11 @@ static uint32_t old_flags(const struct task_switch *t)
 {
     uint32_t flags = (uint32_t)vmread(VMCS_GUEST_RFLAGS);
     uint8_t vector = t->event & INTR_VECTOR;
+    bool exception = t->source == FROM_GATE && INTR_TYPE(t->event) == INTR_HARD_EXCEPTION;
 
     if (t->source == FROM_IRET)
         flags &= ~(uint32_t)RFLAGS_NT;
-    if (t->source == FROM_GATE && INTR_TYPE(t->event) == INTR_HARD_EXCEPTION && vector != VECTOR_DB && vector != VECTOR_DF)
+    if (exception && vector != VECTOR_DB && vector != VECTOR_DF)
         flags |= RFLAGS_RF;
     return flags;
 }
@@ -178,7 +179,7 @@ static int save_old(const struct task_switch *t)
         slot[SLOT_REGISTERS + i] = (uint32_t)t->v->regs.r[i];
     for (unsigned s = 0; s < l->segments; s++)
         slot[SLOT_SEGMENTS + s] = (uint32_t)vmread(VMCS_GUEST_SELECTOR(s));
-    for (unsigned i = 0; i < slots && !err; i++)       /* selectors are 16 bits in either width: the rest is left alone */
+    for (unsigned i = 0; i < slots && !err; i++)       /* selectors have 16 bits in either width */
         err = task_write(t->v, t->old_base + l->first + i * l->width, &slot[i], i < SLOT_SEGMENTS ? l->width : 2);
     return err;
 }

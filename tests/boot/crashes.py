@@ -58,6 +58,8 @@ def stop_endless(t, m):
     states = lab.vm_list(m)
     wanted = dict.fromkeys((*STOPPED, *ENDS, "reset"), "off") | dict.fromkeys((*ENDLESS, WITNESS), "running")
     t.check("vm list knows who lives", states == wanted, states)
+    t.check("a guest that halts for ever is told of",
+            m.find(r"^mirrorball: vm cli-hlt: has halted with interrupts off; .+$"), m.report())
     for name in ENDLESS:
         stop(t, m, name)
 

@@ -323,10 +323,31 @@ static void test_serial_input(void **state)
     assert_true(vm_serial_in(vm_at(0), 'x'));  /* one that is off swallows it */
 }
 
+static void test_halted_for_ever(void **state)
+{
+    struct slot boot = { .state = VCPU_HALTED }, other = { .state = VCPU_WAIT_SIPI };
+    struct vm guest = { .slots = { &boot, &other } };
+
+    assert_true(vm_halted_for_ever(&guest));
+    boot.wake_on_interrupt = true;
+    assert_false(vm_halted_for_ever(&guest));
+    boot.wake_on_interrupt = false;
+    boot.vcpu.nmis = 1;
+    assert_false(vm_halted_for_ever(&guest));
+    boot.vcpu.nmis = 0;
+    other.state = VCPU_RUNNABLE;
+    assert_false(vm_halted_for_ever(&guest));
+    other.state = VCPU_HALTED;
+    assert_true(vm_halted_for_ever(&guest));
+    other.requests = REQUEST_INIT;
+    assert_false(vm_halted_for_ever(&guest));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_names, setup),
+        cmocka_unit_test_setup(test_halted_for_ever, setup),
         cmocka_unit_test_setup(test_setup_refuses, setup),
         cmocka_unit_test_setup(test_start, setup),
         cmocka_unit_test_setup(test_vpids_differ, setup),
