@@ -11,6 +11,7 @@ void check_lapic_timer(void);
 void check_ipis(void);
 void check_exceptions(void);
 void check_rtc(void);
+void check_lines(void);
 
 /* Interrupts that came on each vector with count_on(); last_vectors holds them in order, newest last. */
 extern volatile unsigned counts[256];
