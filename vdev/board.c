@@ -41,16 +41,26 @@ static void enter(struct board *b)
     b->next_timer = timer_next(&b->vcpu[0].queue);
 }
 
+static bool is_wanted(const struct board_later *later)
+{
+    return (later->fx.kick | later->fx.nmi | later->fx.init | later->fx.sipi) || later->transmit || later->power;
+}
+
 /*
  * self: the vCPU that called; it looks at its interrupts before it goes on, so it is not kicked. vCPU 0 is kicked when
  * its queue now begins earlier.
  */
 static void leave(struct board *b, unsigned self)
 {
-    struct board_later later = b->later;
+    struct board_later later;
 
     if (timer_next(&b->vcpu[0].queue) < b->next_timer)
-        later.fx.kick |= BIT(0);
+        b->later.fx.kick |= BIT(0);
+    if (!is_wanted(&b->later)) {
+        spin_unlock(&b->lock);
+        return;
+    }
+    later = b->later;
     b->later = (struct board_later){ .transmit = false };
     spin_unlock(&b->lock);
 
@@ -273,10 +283,21 @@ void board_reset(struct board *b)
     spin_unlock(&b->lock);
 }
 
+/* Without the lock: the map of the ports does not change. */
+static bool nobody_there(struct board *b, uint16_t port, unsigned size)
+{
+    if (bus_may_have(&b->ports, port, size))
+        return false;
+    b->ports.unowned++;
+    return true;
+}
+
 uint32_t board_pio_read(struct board *b, unsigned vcpu, uint16_t port, unsigned size)
 {
     uint32_t value;
 
+    if (nobody_there(b, port, size))
+        return (uint32_t)bus_ones(size);
     enter(b);
     value = (uint32_t)bus_read(&b->ports, port, size);
     leave(b, vcpu);
@@ -285,6 +306,8 @@ uint32_t board_pio_read(struct board *b, unsigned vcpu, uint16_t port, unsigned 
 
 void board_pio_write(struct board *b, unsigned vcpu, uint16_t port, unsigned size, uint32_t value)
 {
+    if (nobody_there(b, port, size))
+        return;
     enter(b);
     bus_write(&b->ports, port, size, value);
     leave(b, vcpu);

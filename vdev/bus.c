@@ -12,6 +12,8 @@ int bus_add(struct bus *bus, const struct bus_range *range)
         if (range->first <= bus->ranges[i].last && bus->ranges[i].first <= range->last)
             return -EEXIST;
     bus->ranges[bus->count++] = *range;
+    for (uint64_t block = range->first >> 4; block <= range->last >> 4 && ~bus->filter; block++)
+        bus->filter |= BIT(block & 63);
     return 0;
 }
 

@@ -24,11 +24,18 @@ struct bus_range {
 struct bus {
     struct bus_range ranges[BUS_MAX_RANGES];
     unsigned count;
+    uint64_t filter;            /* bit n: some device has addresses whose bits 9:4 are n */
     _Atomic uint64_t unowned;
 };
 
 /* -ENOSPC when the table is full, -EEXIST when the range overlaps another. */
 int bus_add(struct bus *bus, const struct bus_range *range);
+
+/* Is there, perhaps, a device at one of these addresses? If not, an access would only give ones and be counted. */
+static inline bool bus_may_have(const struct bus *bus, uint64_t addr, unsigned size)
+{
+    return (bus->filter >> (addr >> 4 & 63) | bus->filter >> ((addr + size - 1) >> 4 & 63)) & 1;
+}
 
 /* size 1, 2, 4 or 8. */
 uint64_t bus_read(struct bus *bus, uint64_t addr, unsigned size);
