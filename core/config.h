@@ -34,6 +34,7 @@ struct config {
     bool console_com1, console_gop;
     unsigned com1_baud;
     int log_level;             /* enum log_level */
+    bool apicv;                /* where the processor has it */
     enum config_numa numa;
     unsigned numa_fake_nodes;
     struct vm_config vm[CONFIG_MAX_VMS];

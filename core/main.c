@@ -15,6 +15,7 @@
 #include "lib/errno.h"
 #include "lib/log.h"
 #include "numa/page.h"
+#include "vmx/apicv.h"
 #include "vmx/caps.h"
 #include "vmx/setup.h"
 #include "vmx/vmx.h"
@@ -171,6 +172,15 @@ static void other_processor(unsigned index)
     world_run(cpu_of(index), processor_main);
 }
 
+static void choose_apicv(const struct config *config)
+{
+    bool found = vmx_caps.apicv;
+
+    if (!config->apicv)
+        vmx_caps_without_apicv();
+    log_info("APICv: %s", vmx_caps.apicv ? "used" : found ? "not used, as configured" : "not there");
+}
+
 static int prepare(const struct boot_info *boot)
 {
     char why[128];
@@ -188,11 +198,14 @@ static int prepare(const struct boot_info *boot)
         log_error("%s", why);
         return err;
     }
+    choose_apicv(boot->config);
     err = map_world(boot);
     if (!err)
         err = percpu_init(boot->cpus, boot->apic_id, table_page, contiguous_pages);
     if (!err)
         err = msr_bitmap_init();
+    if (!err)
+        err = apicv_init();
     if (!err)
         err = sched_init();
     if (!err)

@@ -11,6 +11,7 @@
 #include "lib/log.h"
 #include "lib/string.h"
 #include "numa/page.h"
+#include "vmx/caps.h"
 
 static struct vm vms[CONFIG_MAX_VMS];
 static unsigned vms_known;
@@ -162,6 +163,7 @@ static struct slot *new_slot(struct vm *vm, unsigned index)
     s->vcpu.cpu = vm->cpu[index];
     s->vcpu.vpid = (uint16_t)(1 + vm->index * CONFIG_MAX_VCPUS + index);
     s->vcpu.tsc_base = vm->tsc_base;
+    s->vcpu.apic_page = board_apic_page(vm->board, index);
     if (vcpu_init(&s->vcpu)) {
         page_free(mem, order_for(sizeof(struct slot)));
         return NULL;
@@ -198,6 +200,7 @@ static int new_board(struct vm *vm)
 {
     const struct board_config config = {
         .vcpus = vm->config->vcpus, .tick_khz = tsc_khz(), .memory = vm->config->memory_mib * MIB,
+        .apicv = vmx_caps.apicv,
     };
     struct hpa mem;
 
@@ -207,7 +210,24 @@ static int new_board(struct vm *vm)
         return -ENOMEM;
     vm->board = hpa_ptr(mem);
     board_init(vm->board, &config, &vm_board_ops, vm);
-    return 0;
+    return vm_map_apic(vm);
+}
+
+/*
+ * The processor takes every access through this page for one to the vCPU's local APIC. As soon as one is elsewhere or in
+ * x2APIC mode the page is gone and software answers: a vCPU that entered before may still find it, and is one to which
+ * it answers rightly; the one that changed invalidates before it runs on (vcpu_prepare_entry).
+ */
+int vm_map_apic(struct vm *vm)
+{
+    int err;
+
+    if (!vmx_caps.apicv)
+        return 0;
+    spin_lock(&vm->lock);
+    err = pmap_set_device(&vm->pmap, GPA(BOARD_LAPIC_BASE), board_xapic_plain(vm->board) ? apicv_access_page() : HPA_NONE);
+    spin_unlock(&vm->lock);
+    return err;
 }
 
 /* The loader's view of the start in VMX's words. */

@@ -73,6 +73,11 @@ int vm_stop(struct vm *vm);
 int vm_reset(struct vm *vm);
 /* No vCPU of it will ever run again by itself: all are halted with interrupts off, or were never started. */
 bool vm_halted_for_ever(const struct vm *vm);
+/*
+ * With APICv: maps the page that makes the processor answer for the local APICs, or takes it away, after one of them
+ * has changed its mode or address. On the vCPU's own pCPU. -ENOMEM.
+ */
+int vm_map_apic(struct vm *vm);
 /* Stops it with a dump: it made a mistake. On the vCPU's own pCPU. */
 void vm_crash(struct vm *vm, struct vcpu *v, const char *why);
 const char *vm_state_name(const struct vm *vm);

@@ -38,7 +38,11 @@ static int msr_read(struct vcpu *v, uint32_t msr, uint64_t *value)
 
 static int msr_write(struct vcpu *v, uint32_t msr, uint64_t value)
 {
-    return board_msr_write(vm_of(v)->board, v->index, msr, value);
+    int err = board_msr_write(vm_of(v)->board, v->index, msr, value);
+
+    if (!err && msr == MSR_APIC_BASE)
+        vm_map_apic(vm_of(v));
+    return err;
 }
 
 static uint8_t cr8(struct vcpu *v)
@@ -59,6 +63,21 @@ static bool pending(struct vcpu *v)
 static int take_interrupt(struct vcpu *v)
 {
     return board_take_interrupt(vm_of(v)->board, v->index);
+}
+
+static bool apicv_state(struct vcpu *v, struct apicv_state *out)
+{
+    return board_apicv_state(vm_of(v)->board, v->index, out);
+}
+
+static void apic_written(struct vcpu *v, unsigned offset)
+{
+    board_apic_written(vm_of(v)->board, v->index, offset);
+}
+
+static void apic_ended(struct vcpu *v, uint8_t vector)
+{
+    board_apic_ended(vm_of(v)->board, v->index, vector);
 }
 
 static void stop(struct vcpu *v, const char *why)
@@ -89,7 +108,8 @@ static uint64_t wallclock_at_start(struct vcpu *v)
 const struct vcpu_ops vm_vcpu_ops = {
     .pio_read = pio_read, .pio_write = pio_write, .mmio_read = mmio_read, .mmio_write = mmio_write,
     .msr_read = msr_read, .msr_write = msr_write, .cr8 = cr8, .set_cr8 = set_cr8, .pending = pending,
-    .take_interrupt = take_interrupt, .hypercall = hypercall_handle, .halt = sched_halt, .interrupt = sched_interrupt,
+    .take_interrupt = take_interrupt, .apicv_state = apicv_state, .apic_written = apic_written,
+    .apic_ended = apic_ended, .hypercall = hypercall_handle, .halt = sched_halt, .interrupt = sched_interrupt,
     .stop = stop, .wallclock = wallclock_at_start, .resume = sched_resume,
 };
 

@@ -192,6 +192,14 @@ static int set_numa(struct parser *p, const char *value)
     return 0;
 }
 
+static int set_apicv(struct parser *p, const char *value)
+{
+    if (strcmp(value, "auto") && strcmp(value, "off"))
+        return fail(p, "expected auto or off, found \"%.*s\"", SHOWN, value);
+    p->out->apicv = value[0] == 'a';
+    return 0;
+}
+
 static int set_log(struct parser *p, const char *value)
 {
     static const char level[][6] = { [LOG_ERROR] = "error", [LOG_WARN] = "warn", [LOG_INFO] = "info",
@@ -276,6 +284,7 @@ static const struct key keys[] = {
     { "console", SECTION_GLOBAL, false, set_console },
     { "numa",    SECTION_GLOBAL, false, set_numa    },
     { "log",     SECTION_GLOBAL, false, set_log     },
+    { "apicv",   SECTION_GLOBAL, false, set_apicv   },
     { "kernel",  SECTION_VM,     false, set_kernel  },
     { "ramdisk", SECTION_VM,     true,  set_ramdisk },
     { "extra",   SECTION_VM,     false, set_extra   },
@@ -288,7 +297,7 @@ static const struct key keys[] = {
 static int unknown_key(struct parser *p)
 {
     if (p->section == SECTION_GLOBAL)
-        return fail(p, "unknown key, expected console, numa or log in [global]");
+        return fail(p, "unknown key, expected console, numa, log or apicv in [global]");
     return fail(p, "unknown key, expected kernel, ramdisk, extra, memory, vcpus, disk or vif in [vm NAME]");
 }
 
@@ -426,6 +435,7 @@ static void set_defaults(struct config *c)
     c->console_com1 = true;
     c->com1_baud = 115200;
     c->log_level = LOG_INFO;
+    c->apicv = true;
     c->numa = CONFIG_NUMA_AUTO;
 }
 

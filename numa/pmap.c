@@ -208,6 +208,27 @@ int pmap_fault(struct pmap *pmap, struct gpa gpa, unsigned node)
     return err;
 }
 
+int pmap_set_device(struct pmap *pmap, struct gpa gpa, struct hpa page)
+{
+    int err = 0;
+
+    if (pmap_is_ram(pmap, gpa, PAGE_SIZE))
+        return -EINVAL;
+    spin_lock(&pmap->lock);
+    for (unsigned n = 0; n < pmap->nodes && !err; n++) {
+        struct ept *ept = &pmap->ept[n];
+
+        if (!page.v)
+            ept_clear(ept, gpa, EPT_4K);
+        else
+            err = ept_prepare(ept, gpa, EPT_4K);
+        if (page.v && !err)
+            ept_commit(ept, gpa, EPT_4K, page, EPT_R | EPT_W);
+    }
+    spin_unlock(&pmap->lock);
+    return err;
+}
+
 /* Runs over [gpa, gpa + n) page by page with the machine address of each part. */
 static int each_part(struct pmap *pmap, struct gpa gpa, size_t n, bool touch,
                      void (*part)(void *machine, char *arg, size_t n), char *arg)

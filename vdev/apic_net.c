@@ -42,7 +42,7 @@ static uint64_t lowest(struct apic_net *net, uint64_t set)
     for (unsigned i = 0; i < net->count; i++) {
         unsigned n = (first + i) % net->count;
 
-        if ((set & BIT(n)) && (best == net->count || net->lapic[n]->tpr < net->lapic[best]->tpr))
+        if ((set & BIT(n)) && (best == net->count || lapic_tpr(net->lapic[n]) < lapic_tpr(net->lapic[best])))
             best = n;
     }
     return best < net->count ? BIT(best) : 0;

@@ -77,6 +77,8 @@ static void pic_output(void *ctx, bool level)
     struct board *b = ctx;
 
     atomic_store(&b->intr, level);
+    for (unsigned i = 0; i < b->config.vcpus; i++)
+        lapic_touch(&b->vcpu[i].lapic);
     if (!level)
         return;
     for (unsigned i = 0; i < b->config.vcpus; i++) {
@@ -222,9 +224,28 @@ static void map_devices(struct board *b)
     add_ranges(&b->memory, memory, ARRAY_SIZE(memory));
 }
 
+/* The local APICs' pages lie behind the rest. */
+static size_t pages_offset(unsigned vcpus)
+{
+    return ALIGN_UP(sizeof(struct board) + vcpus * sizeof(struct board_vcpu), PAGE_SIZE);
+}
+
 size_t board_size(unsigned vcpus)
 {
-    return sizeof(struct board) + vcpus * sizeof(struct board_vcpu);
+    return pages_offset(vcpus) + vcpus * PAGE_SIZE;
+}
+
+void *board_apic_page(struct board *b, unsigned vcpu)
+{
+    return (char *)b + pages_offset(b->config.vcpus) + vcpu * PAGE_SIZE;
+}
+
+bool board_xapic_plain(struct board *b)
+{
+    for (unsigned i = 0; i < b->config.vcpus; i++)
+        if (!lapic_is_plain(&b->vcpu[i].lapic))
+            return false;
+    return true;
 }
 
 static void init_vcpus(struct board *b)
@@ -234,7 +255,7 @@ static void init_vcpus(struct board *b)
         struct board_vcpu *v = &b->vcpu[i];
 
         b->net.lapic[i] = &v->lapic;
-        lapic_init(&v->lapic, i, &b->clock, &v->queue, &lapic_wires, b);
+        lapic_init(&v->lapic, i, board_apic_page(b, i), &b->clock, &v->queue, &lapic_wires, b);
     }
 }
 
@@ -253,7 +274,7 @@ static void init_devices(struct board *b)
     acpi_pm_init(&b->pm, &b->clock, q, (struct irq_line){ set_gsi, b, BOARD_GSI_SCI }, pm_fire, power_off_wanted, b);
 }
 
-/* b: board_size(config->vcpus) bytes, 64-byte aligned; config->vcpus 1 to 64, config->tick_khz not 0; ops is copied. */
+/* b: board_size(config->vcpus) bytes, page-aligned for APICv; config->vcpus 1 to 64, config->tick_khz not 0; ops is copied. */
 void board_init(struct board *b, const struct board_config *config, const struct board_ops *ops, void *ctx)
 {
     memset(b, 0, board_size(config->vcpus));
@@ -351,12 +372,12 @@ int board_msr_write(struct board *b, unsigned vcpu, uint32_t msr, uint64_t value
 
 uint8_t board_tpr(struct board *b, unsigned vcpu)
 {
-    return (uint8_t)(b->vcpu[vcpu].lapic.tpr >> 4);
+    return (uint8_t)(lapic_tpr(&b->vcpu[vcpu].lapic) >> 4);
 }
 
 void board_set_tpr(struct board *b, unsigned vcpu, uint8_t tpr)
 {
-    b->vcpu[vcpu].lapic.tpr = (uint32_t)(tpr & 15) << 4;
+    lapic_set_tpr(&b->vcpu[vcpu].lapic, (uint8_t)((tpr & 15) << 4));
 }
 
 /* An interrupt of the 8259s for this vCPU? */
@@ -391,11 +412,31 @@ int board_take_interrupt(struct board *b, unsigned vcpu)
 
     if (extint_pending(b, l))
         vector = take_extint(b, vcpu);
-    if (vector < 0)
+    if (vector < 0 && !b->config.apicv)
         vector = lapic_take(l);
     if (vector >= 0)
         b->interrupts++;
     return vector;
+}
+
+bool board_apicv_state(struct board *b, unsigned vcpu, struct apicv_state *out)
+{
+    struct lapic *l = &b->vcpu[vcpu].lapic;
+
+    if (!lapic_apicv_state(l, out))
+        return false;
+    out->extint = extint_pending(b, l);
+    return true;
+}
+
+void board_apic_written(struct board *b, unsigned vcpu, unsigned offset)
+{
+    lapic_page_written(&b->vcpu[vcpu].lapic, offset);
+}
+
+void board_apic_ended(struct board *b, unsigned vcpu, uint8_t vector)
+{
+    lapic_page_ended(&b->vcpu[vcpu].lapic, vector);
 }
 
 void board_lapic_reset(struct board *b, unsigned vcpu)

@@ -4,6 +4,7 @@
 
 #include "lib/types.h"
 #include "vdev/timer.h"
+#include "vmx/apicv.h"
 
 /*
  * The board: all devices of one VM and the wires between them. The house above hands it what it needs (board_ops)
@@ -31,6 +32,7 @@ struct board_config {
     unsigned vcpus;             /* 1 to 64; APIC id = vCPU number */
     uint64_t tick_khz;          /* rate of ops->now */
     uint64_t memory;            /* bytes of RAM, for the CMOS memory size bytes */
+    bool apicv;                 /* the processor delivers the local APICs' interrupts: board_apicv_state */
 };
 
 #define BOARD_MAX_VCPUS   64
@@ -71,10 +73,21 @@ void board_set_tpr(struct board *b, unsigned vcpu, uint8_t cr8);
 /* Would an external interrupt be delivered now if IF were set? Own vCPU, cheap: asked before every entry. */
 bool board_pending(struct board *b, unsigned vcpu);
 /*
- * Takes it: vector 0-255, or -1 if it went away. From the local APIC (IRR to ISR) or, through LINT0/ExtINT, from the
- * 8259s. Own vCPU.
+ * Takes it: vector 0-255, or -1 if it went away. From the local APIC (IRR to ISR; not with APICv) or, through
+ * LINT0/ExtINT, from the 8259s. Own vCPU.
  */
 int board_take_interrupt(struct board *b, unsigned vcpu);
+
+/*
+ * With APICv (vmx/apicv.h). The virtual-APIC page of a vCPU. Are all local APICs in xAPIC mode at their usual address?
+ * Own vCPU: what the processor must be told before the guest runs on, false: nothing; the guest has written the register
+ * at this offset of the page; it has ended this level-triggered interrupt.
+ */
+void *board_apic_page(struct board *b, unsigned vcpu);
+bool board_xapic_plain(struct board *b);
+bool board_apicv_state(struct board *b, unsigned vcpu, struct apicv_state *out);
+void board_apic_written(struct board *b, unsigned vcpu, unsigned offset);
+void board_apic_ended(struct board *b, unsigned vcpu, uint8_t vector);
 
 /* INIT reached this vCPU: its local APIC goes to its state after INIT (SDM vol. 3, 11.4.7.3). Own vCPU. */
 void board_lapic_reset(struct board *b, unsigned vcpu);

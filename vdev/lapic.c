@@ -22,6 +22,10 @@ enum {
 #define X2APIC_WRITE (BIT(REG_TPR) | BIT(REG_EOI) | BIT(REG_SVR) | BIT(REG_ESR) | BIT(REG_ICR) | BITS(REG_LVT, 7) | \
                       BIT(REG_DIVIDE) | BIT(REG_SELF_IPI))
 
+/* Computed, or kept in fields: what is not here lives in the page or is never read there. */
+#define SHOWN (BITS(REG_ID, 2) | BITS(REG_LDR, 3) | BIT(REG_ESR) | BITS(REG_LVT, 7) | BIT(REG_DIVIDE))
+
+#define BASE_RESET 0xfee00000ull
 #define BASE_VALID (APIC_BASE_BSP | APIC_BASE_X2APIC | APIC_BASE_ENABLE | BITS(12, 24))
 #define BASE_MODE  (APIC_BASE_ENABLE | APIC_BASE_X2APIC)
 
@@ -50,18 +54,29 @@ static int highest_bit(uint32_t word, unsigned index)
     return (int)(32 * index) + 31 - __builtin_clz(word);
 }
 
+/* Registers in the page. In guest mode the processor changes them, so others than the own vCPU see them any time. */
+static uint32_t get(const struct lapic *l, unsigned reg)
+{
+    return atomic_load_explicit(&l->page[4 * reg], memory_order_relaxed);
+}
+
+static void put(struct lapic *l, unsigned reg, uint32_t value)
+{
+    atomic_store_explicit(&l->page[4 * reg], value, memory_order_relaxed);
+}
+
 static int highest_isr(const struct lapic *l)
 {
     for (unsigned i = 8; i-- > 0;)
-        if (l->isr[i])
-            return highest_bit(l->isr[i], i);
+        if (get(l, REG_ISR + i))
+            return highest_bit(get(l, REG_ISR + i), i);
     return -1;
 }
 
 static int highest_irr(const struct lapic *l)
 {
     for (unsigned i = 8; i-- > 0;) {
-        uint32_t word = atomic_load_explicit(&l->irr[i], memory_order_acquire);
+        uint32_t word = atomic_load_explicit(&l->posted[i], memory_order_acquire) | get(l, REG_IRR + i);
 
         if (word)
             return highest_bit(word, i);
@@ -69,12 +84,43 @@ static int highest_irr(const struct lapic *l)
     return -1;
 }
 
+uint32_t lapic_tpr(const struct lapic *l)
+{
+    return get(l, REG_TPR);
+}
+
+void lapic_set_tpr(struct lapic *l, uint8_t tpr)
+{
+    put(l, REG_TPR, tpr);
+    lapic_touch(l);
+}
+
 static uint32_t ppr(const struct lapic *l)
 {
     int isr = highest_isr(l);
-    uint32_t class = isr < 0 ? 0 : (uint32_t)isr & 0xf0;
+    uint32_t class = isr < 0 ? 0 : (uint32_t)isr & 0xf0, tpr = get(l, REG_TPR);
 
-    return (l->tpr & 0xf0) >= class ? l->tpr : class;
+    return (tpr & 0xf0) >= class ? tpr : class;
+}
+
+void lapic_touch(struct lapic *l)
+{
+    atomic_store_explicit(&l->news, true, memory_order_release);
+}
+
+/* What was posted comes into the page. TMR follows acceptance. */
+static void collect(struct lapic *l)
+{
+    for (unsigned i = 0; i < 8; i++) {
+        uint32_t bits, level;
+
+        if (!atomic_load_explicit(&l->posted[i], memory_order_relaxed))
+            continue;
+        bits = atomic_exchange(&l->posted[i], 0);
+        level = atomic_load(&l->level[i]) & bits;
+        put(l, REG_TMR + i, (get(l, REG_TMR + i) & ~bits) | level);
+        put(l, REG_IRR + i, get(l, REG_IRR + i) | bits);
+    }
 }
 
 bool lapic_listens(const struct lapic *l, bool software_too)
@@ -85,6 +131,11 @@ bool lapic_listens(const struct lapic *l, bool software_too)
 bool lapic_is_x2apic(const struct lapic *l)
 {
     return (l->base & BASE_MODE) == BASE_MODE;
+}
+
+bool lapic_is_plain(const struct lapic *l)
+{
+    return (l->base & ~(uint64_t)APIC_BASE_BSP) == (BASE_RESET | APIC_BASE_ENABLE);
 }
 
 static uint32_t x2apic_ldr(const struct lapic *l)
@@ -142,16 +193,22 @@ enum lapic_edge lapic_lint0_rises(struct lapic *l)
     return lapic_post(l, (uint8_t)lint0, false) ? LAPIC_EDGE_POSTED : LAPIC_EDGE_NOTHING;
 }
 
-/* Puts the vector into IRR; true if it was not there. TMR follows acceptance, so it is written first. */
+/*
+ * Posts the vector; true if it was not posted already. Whoever collects it must find its trigger mode, so that is written
+ * first, and whoever sees the news must find it, so that is written last.
+ */
 static bool accept(struct lapic *l, uint8_t vector, bool level)
 {
     uint32_t bit = (uint32_t)BIT(vector & 31);
+    bool first;
 
     if (level)
-        atomic_fetch_or(&l->tmr[vector / 32], bit);
+        atomic_fetch_or(&l->level[vector / 32], bit);
     else
-        atomic_fetch_and(&l->tmr[vector / 32], ~bit);
-    return !(atomic_fetch_or(&l->irr[vector / 32], bit) & bit);
+        atomic_fetch_and(&l->level[vector / 32], ~bit);
+    first = !(atomic_fetch_or(&l->posted[vector / 32], bit) & bit);
+    lapic_touch(l);
+    return first;
 }
 
 /* Notes an error and raises its interrupt; true if the vCPU must be told. */
@@ -181,33 +238,45 @@ int lapic_pending(const struct lapic *l)
 
 int lapic_take(struct lapic *l)
 {
-    int vector = lapic_pending(l);
+    int vector;
+    unsigned word;
     uint32_t bit;
 
+    collect(l);
+    vector = lapic_pending(l);
     if (vector < 0)
         return -1;
     bit = (uint32_t)BIT(vector & 31);
-    atomic_fetch_and(&l->irr[vector / 32], ~bit);
-    l->isr[vector / 32] |= bit;
+    word = (unsigned)vector / 32;
+    put(l, REG_IRR + word, get(l, REG_IRR + word) & ~bit);
+    put(l, REG_ISR + word, get(l, REG_ISR + word) | bit);
+    lapic_touch(l);
     return vector;
 }
 
 static void end_of_interrupt(struct lapic *l)
 {
     int vector = highest_isr(l);
+    unsigned word = (unsigned)vector / 32;
 
     if (vector < 0)
         return;
-    l->isr[vector / 32] &= ~(uint32_t)BIT(vector & 31);
-    if (l->tmr[vector / 32] & BIT(vector & 31))
+    put(l, REG_ISR + word, get(l, REG_ISR + word) & ~(uint32_t)BIT(vector & 31));
+    if (get(l, REG_TMR + word) & BIT(vector & 31))
         l->wires->eoi(l->ctx, (uint8_t)vector);
 }
 
-void lapic_init(struct lapic *l, unsigned id, const struct vclock *clock, struct timer_queue *queue,
+void lapic_page_ended(struct lapic *l, uint8_t vector)
+{
+    l->wires->eoi(l->ctx, vector);
+}
+
+void lapic_init(struct lapic *l, unsigned id, void *page, const struct vclock *clock, struct timer_queue *queue,
                 const struct lapic_wires *wires, void *ctx)
 {
     memset(l, 0, sizeof(*l));
     l->id = id;
+    l->page = page;
     l->clock = clock;
     l->queue = queue;
     l->wires = wires;
@@ -216,61 +285,23 @@ void lapic_init(struct lapic *l, unsigned id, const struct vclock *clock, struct
     lapic_power_on(l);
 }
 
-void lapic_reset(struct lapic *l)
-{
-    lapic_timer_stop(l);
-    for (unsigned i = 0; i < 8; i++)
-        l->irr[i] = l->tmr[i] = l->isr[i] = 0;
-    for (unsigned i = 0; i < LVT_COUNT; i++)
-        l->lvt[i] = LVT_MASKED;
-    l->esr_new = l->esr = 0;
-    l->svr = 0xff;
-    l->ldr = l->tpr = 0;
-    l->dfr = UINT32_MAX;
-    l->icr = 0;
-    l->divide = l->initial_count = 0;
-}
-
-void lapic_power_on(struct lapic *l)
-{
-    lapic_reset(l);
-    l->base = 0xfee00000 | APIC_BASE_ENABLE | (l->id == 0 ? APIC_BASE_BSP : 0);
-    if (l->id == 0)
-        l->lvt[LVT_LINT0] = APIC_EXTINT << 8;
-}
-
-bool lapic_owns(const struct lapic *l, uint64_t addr)
-{
-    return (l->base & BASE_MODE) == APIC_BASE_ENABLE && ((l->base ^ addr) & ~0xfffull) == 0;
-}
-
-static uint32_t read_lvt(const struct lapic *l, unsigned reg)
-{
-    return l->lvt[reg - REG_LVT];
-}
-
-static uint32_t read_array(const struct lapic *l, unsigned reg)
-{
-    if (reg < REG_TMR)
-        return l->isr[reg - REG_ISR];
-    return reg < REG_IRR ? l->tmr[reg - REG_TMR] : l->irr[reg - REG_IRR];
-}
-
 static uint32_t read_register(const struct lapic *l, unsigned reg)
 {
     bool x2apic = lapic_is_x2apic(l);
 
     if (reg >= REG_ISR && reg < REG_ESR)
-        return read_array(l, reg);
+        return get(l, reg);
     if (reg >= REG_LVT && reg < REG_INITIAL)
-        return read_lvt(l, reg);
+        return l->lvt[reg - REG_LVT];
     switch (reg) {
     case REG_ID:
         return x2apic ? l->id : l->id << 24;
     case REG_VERSION:
         return VERSION;
     case REG_TPR:
-        return l->tpr;
+    case REG_ICR:
+    case REG_ICR_HIGH:
+        return get(l, reg);
     case REG_PPR:
         return ppr(l);
     case REG_LDR:
@@ -281,10 +312,6 @@ static uint32_t read_register(const struct lapic *l, unsigned reg)
         return l->svr;
     case REG_ESR:
         return l->esr;
-    case REG_ICR:
-        return (uint32_t)l->icr;
-    case REG_ICR_HIGH:
-        return (uint32_t)(l->icr >> 32);
     case REG_INITIAL:
         return l->initial_count;
     case REG_CURRENT:
@@ -294,6 +321,61 @@ static uint32_t read_register(const struct lapic *l, unsigned reg)
     default:
         return 0;
     }
+}
+
+/* What the guest reads in the page; registers that live there are not touched. */
+static void show(struct lapic *l, unsigned reg)
+{
+    if (SHOWN >> reg & 1)
+        put(l, reg, read_register(l, reg));
+}
+
+static void show_all(struct lapic *l)
+{
+    for (unsigned reg = 0; reg < REG_COUNT; reg++)
+        show(l, reg);
+    lapic_touch(l);
+}
+
+/* In x2APIC mode the destination is the upper half of one register (11.12.9), and so in the page (30.5). */
+static _Atomic uint32_t *icr_high(struct lapic *l)
+{
+    return &l->page[lapic_is_x2apic(l) ? 4 * REG_ICR + 1 : 4 * REG_ICR_HIGH];
+}
+
+static uint64_t icr(struct lapic *l)
+{
+    return (uint64_t)*icr_high(l) << 32 | get(l, REG_ICR);
+}
+
+void lapic_reset(struct lapic *l)
+{
+    lapic_timer_stop(l);
+    for (unsigned i = 0; i < 8; i++)
+        l->posted[i] = l->level[i] = 0;
+    for (unsigned i = 0; i < LVT_COUNT; i++)
+        l->lvt[i] = LVT_MASKED;
+    l->esr_new = l->esr = 0;
+    l->svr = 0xff;
+    l->ldr = 0;
+    l->dfr = UINT32_MAX;
+    l->divide = l->initial_count = 0;
+    memset((void *)l->page, 0, PAGE_SIZE);
+    show_all(l);
+}
+
+void lapic_power_on(struct lapic *l)
+{
+    lapic_reset(l);
+    l->base = BASE_RESET | APIC_BASE_ENABLE | (l->id == 0 ? APIC_BASE_BSP : 0);
+    if (l->id == 0)
+        l->lvt[LVT_LINT0] = APIC_EXTINT << 8;
+    show_all(l);
+}
+
+bool lapic_owns(const struct lapic *l, uint64_t addr)
+{
+    return (l->base & BASE_MODE) == APIC_BASE_ENABLE && ((l->base ^ addr) & ~0xfffull) == 0;
 }
 
 /* While the local APIC is software-disabled every entry is masked. */
@@ -315,28 +397,26 @@ static void write_svr(struct lapic *l, uint32_t value)
         return;
     for (unsigned i = 0; i < LVT_COUNT; i++)
         l->lvt[i] |= LVT_MASKED;
+    show_all(l);
 }
 
 static void send_ipi(struct lapic *l)
 {
-    enum apic_mode mode = (enum apic_mode)(l->icr >> 8 & 7);
+    uint64_t command = icr(l);
+    enum apic_mode mode = (enum apic_mode)(command >> 8 & 7);
 
-    if ((mode == APIC_FIXED || mode == APIC_LOWEST) && (l->icr & 0xff) < FIRST_LEGAL_VECTOR)
+    if ((mode == APIC_FIXED || mode == APIC_LOWEST) && (command & 0xff) < FIRST_LEGAL_VECTOR)
         raise_error(l, ESR_SEND_ILLEGAL);
     else
-        l->wires->ipi(l->ctx, l->id, l->icr);
+        l->wires->ipi(l->ctx, l->id, command);
 }
 
 /* Registers that only read swallow what is written. */
-static void write_register(struct lapic *l, unsigned reg, uint32_t value)
+static void set_register(struct lapic *l, unsigned reg, uint32_t value)
 {
-    if (reg >= REG_LVT && reg < REG_INITIAL) {
-        write_lvt(l, reg - REG_LVT, value);
-        return;
-    }
     switch (reg) {
     case REG_TPR:
-        l->tpr = value & 0xff;
+        put(l, REG_TPR, value & 0xff);
         break;
     case REG_EOI:
         end_of_interrupt(l);
@@ -354,11 +434,11 @@ static void write_register(struct lapic *l, unsigned reg, uint32_t value)
         l->esr = atomic_exchange(&l->esr_new, 0);
         break;
     case REG_ICR:
-        l->icr = (l->icr & ~(uint64_t)UINT32_MAX) | (value & ICR_VALID);
+        put(l, REG_ICR, value & ICR_VALID);
         send_ipi(l);
         break;
     case REG_ICR_HIGH:
-        l->icr = (uint64_t)(value & 0xff000000) << 32 | (uint32_t)l->icr;
+        put(l, REG_ICR_HIGH, value & 0xff000000);
         break;
     case REG_INITIAL:
         lapic_timer_set_count(l, value);
@@ -369,6 +449,16 @@ static void write_register(struct lapic *l, unsigned reg, uint32_t value)
     default:
         break;
     }
+}
+
+static void write_register(struct lapic *l, unsigned reg, uint32_t value)
+{
+    if (reg >= REG_LVT && reg < REG_INITIAL)
+        write_lvt(l, reg - REG_LVT, value);
+    else
+        set_register(l, reg, value);
+    show(l, reg);
+    lapic_touch(l);
 }
 
 /* Registers are 32 bits wide at multiples of 16; parts of one can be read. */
@@ -382,6 +472,7 @@ uint64_t lapic_mmio_read(struct lapic *l, unsigned offset, unsigned size)
     }
     if (byte >= 4 || (byte && byte + size > 4))
         return 0;
+    collect(l);
     return read_register(l, reg) >> (8 * byte);
 }
 
@@ -410,9 +501,10 @@ static int write_base(struct lapic *l, uint64_t value)
         return -EINVAL;
     if (!to)
         lapic_timer_stop(l);
-    if (to == BASE_MODE && from != BASE_MODE)
-        l->icr &= UINT32_MAX;
     l->base = (value & ~APIC_BASE_BSP) | (l->base & APIC_BASE_BSP);
+    if (from != to)
+        *icr_high(l) = 0;
+    show_all(l);
     return 0;
 }
 
@@ -430,7 +522,8 @@ int lapic_msr_read(struct lapic *l, uint32_t msr, uint64_t *value)
     }
     if (!lapic_is_x2apic(l) || reg >= REG_COUNT || !(X2APIC_READ >> reg & 1))
         return -EINVAL;
-    *value = reg == REG_ICR ? l->icr : read_register(l, reg);
+    collect(l);
+    *value = reg == REG_ICR ? icr(l) : read_register(l, reg);
     return 0;
 }
 
@@ -469,7 +562,8 @@ int lapic_msr_write(struct lapic *l, uint32_t msr, uint64_t value)
     if (!lapic_is_x2apic(l) || reg >= REG_COUNT || !(X2APIC_WRITE >> reg & 1) || (value & reserved_bits(reg)))
         return -EINVAL;
     if (reg == REG_ICR) {
-        l->icr = value & ~ICR_BUSY;
+        put(l, REG_ICR, (uint32_t)(value & ICR_VALID));
+        *icr_high(l) = (uint32_t)(value >> 32);
         send_ipi(l);
     } else if (reg == REG_SELF_IPI) {
         lapic_post(l, (uint8_t)value, false);
@@ -477,4 +571,30 @@ int lapic_msr_write(struct lapic *l, uint32_t msr, uint64_t value)
         write_register(l, reg, (uint32_t)value);
     }
     return 0;
+}
+
+/* The page holds what the guest wrote, whole; what the register makes of it replaces it. */
+void lapic_page_written(struct lapic *l, unsigned offset)
+{
+    unsigned reg = offset >> 4 & 0xff;
+
+    if (reg < REG_COUNT)
+        write_register(l, reg, get(l, reg));
+}
+
+bool lapic_apicv_state(struct lapic *l, struct apicv_state *out)
+{
+    int irr, isr;
+
+    if (!atomic_load_explicit(&l->news, memory_order_relaxed) || !atomic_exchange(&l->news, false))
+        return false;
+    collect(l);
+    irr = lapic_listens(l, false) ? highest_irr(l) : -1;
+    isr = highest_isr(l);
+    out->requested = irr < 0 ? 0 : (uint8_t)irr;
+    out->in_service = isr < 0 ? 0 : (uint8_t)isr;
+    out->x2apic = lapic_is_x2apic(l);
+    for (unsigned i = 0; i < 4; i++)
+        out->eoi_exit[i] = (uint64_t)get(l, REG_TMR + 2 * i + 1) << 32 | get(l, REG_TMR + 2 * i);
+    return true;
 }

@@ -6,11 +6,16 @@
 
 #include "vdev/clock.h"
 #include "vdev/timer.h"
+#include "vmx/apicv.h"
 
 /*
  * A local APIC: xAPIC registers in memory, x2APIC registers as MSRs (SDM vol. 3, chapter 11). Its own vCPU's pCPU alone
- * touches the plain fields; the atomic ones may be read from anywhere, and irr, tmr and esr_new also written. So IPIs
- * from other pCPUs need no lock. Functions are for the own vCPU but where they say "any".
+ * touches the plain fields; the atomic ones may be read from anywhere, and posted, level, news and esr_new also
+ * written. So IPIs from other pCPUs need no lock. Functions are for the own vCPU but where they say "any".
+ *
+ * The page has the layout of a virtual-APIC page, because with APICv (vmx/apicv.h) the processor itself works on it:
+ * ISR, IRR, TMR, TPR and ICR live there and nowhere else; the other registers are shown there for the guest to read.
+ * Interrupts from anywhere are posted beside it, and collected into it by the own vCPU.
  */
 
 /* In the order of their registers, from offset 0x320. */
@@ -25,15 +30,15 @@ struct lapic_wires {
 };
 
 struct lapic {
-    _Atomic uint32_t irr[8], tmr[8];
+    _Atomic uint32_t posted[8], level[8];       /* vectors on their way to IRR; of these, the level-triggered */
+    _Atomic bool news;                  /* something changed that decides which interrupt is due */
     _Atomic uint32_t esr_new;           /* errors since ESR was written */
     _Atomic uint64_t base;              /* IA32_APIC_BASE */
-    _Atomic uint32_t svr, ldr, dfr, tpr;
+    _Atomic uint32_t svr, ldr, dfr;
     _Atomic uint32_t lvt[LVT_COUNT];
+    _Atomic uint32_t *page;
 
-    uint32_t isr[8];
     uint32_t esr;
-    uint64_t icr;
     uint32_t divide, initial_count;
     uint64_t expiry;                    /* tick at which the count ends, 0: not counting */
     uint64_t tsc_deadline;              /* 0: none */
@@ -46,7 +51,8 @@ struct lapic {
     void *ctx;
 };
 
-void lapic_init(struct lapic *l, unsigned id, const struct vclock *clock, struct timer_queue *queue,
+/* page: 4 KiB that stay, all zero. */
+void lapic_init(struct lapic *l, unsigned id, void *page, const struct vclock *clock, struct timer_queue *queue,
                 const struct lapic_wires *wires, void *ctx);
 /* Power-on; the vCPU stands still. Processor 0's LINT0 is open for the 8259s as firmware leaves it. */
 void lapic_power_on(struct lapic *l);
@@ -67,11 +73,27 @@ int lapic_pending(const struct lapic *l);
 /* Takes it: from IRR to ISR. */
 int lapic_take(struct lapic *l);
 
+/* Task priority register: any may read it. */
+uint32_t lapic_tpr(const struct lapic *l);
+void lapic_set_tpr(struct lapic *l, uint8_t tpr);
+
+/*
+ * For the processor that works on the page. Any: something happened that it must be told. Then: what to tell it; false
+ * if there is no news. Then: it wrote this register into the page as the guest wanted; it ended this level-triggered
+ * interrupt.
+ */
+void lapic_touch(struct lapic *l);
+bool lapic_apicv_state(struct lapic *l, struct apicv_state *out);
+void lapic_page_written(struct lapic *l, unsigned offset);
+void lapic_page_ended(struct lapic *l, uint8_t vector);
+
 /* Any: an interrupt arrives; true if the vCPU must be told (it was not pending before). Vectors below 16 are errors. */
 bool lapic_post(struct lapic *l, uint8_t vector, bool level);
 /* Any: is this local APIC on the bus (hardware-enabled), or even software-enabled? */
 bool lapic_listens(const struct lapic *l, bool software_too);
 bool lapic_is_x2apic(const struct lapic *l);
+/* Any: is it in xAPIC mode at the address of the reset? */
+bool lapic_is_plain(const struct lapic *l);
 /* Any: does a message to this destination concern it? */
 bool lapic_matches(const struct lapic *l, uint32_t dest, bool logical, bool wide);
 /* Any: does it take the 8259s' interrupts at its LINT0, or because it does not stand in their way? */

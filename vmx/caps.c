@@ -44,6 +44,11 @@ static const struct control {
     { "extended page tables (EPT)",  WORD_PROC2, PROC2_EPT,              true },
     { "unrestricted guest",          WORD_PROC2, PROC2_UNRESTRICTED,     true },
     { "VPID",                        WORD_PROC2, PROC2_VPID,             false },
+    { "APICv: TPR shadow",           WORD_PROC,  PROC_TPR_SHADOW,        false },
+    { "APICv: APIC accesses",        WORD_PROC2, PROC2_APIC_ACCESSES,    false },
+    { "APICv: x2APIC mode",          WORD_PROC2, PROC2_X2APIC,           false },
+    { "APICv: registers",            WORD_PROC2, PROC2_APIC_REGISTERS,   false },
+    { "APICv: interrupt delivery",   WORD_PROC2, PROC2_INTERRUPT_DELIVERY, false },
     { "enable RDTSCP",               WORD_PROC2, PROC2_RDTSCP,           false },
     { "enable INVPCID",              WORD_PROC2, PROC2_INVPCID,          false },
     { "host address-space size",     WORD_EXIT,  EXIT_HOST_64,           true },
@@ -124,6 +129,28 @@ size_t vmx_hw_features(struct hw_feature *out, size_t max)
     return n;
 }
 
+#define APICV2      (PROC2_APIC_ACCESSES | PROC2_X2APIC | PROC2_APIC_REGISTERS | PROC2_INTERRUPT_DELIVERY)
+#define CR8_EXITING (PROC_CR8_LOAD | PROC_CR8_STORE)
+
+/* All of APICv or nothing. With it CR8 is the page's; x2APIC mode is switched on where a guest has it (vmx/apicv.c). */
+static void choose_apicv(struct vmx_caps *c)
+{
+    c->apicv = (c->proc2 & APICV2) == APICV2 && (c->proc & PROC_TPR_SHADOW) && !(word_msr(WORD_PROC) & CR8_EXITING);
+    if (c->apicv) {
+        c->proc &= ~CR8_EXITING;
+        c->proc2 &= ~PROC2_X2APIC;
+    } else {
+        vmx_caps_without_apicv();
+    }
+}
+
+void vmx_caps_without_apicv(void)
+{
+    vmx_caps.apicv = false;
+    vmx_caps.proc = (vmx_caps.proc | CR8_EXITING) & ~PROC_TPR_SHADOW;
+    vmx_caps.proc2 &= ~APICV2;
+}
+
 int vmx_caps_init(char *msg, size_t size)
 {
     struct hw_feature rows[ARRAY_SIZE(controls) + ARRAY_SIZE(ept_needs)];
@@ -152,5 +179,6 @@ int vmx_caps_init(char *msg, size_t size)
     if ((c->ept_vpid & (CAP_INVVPID | CAP_INVVPID_ONE)) != (CAP_INVVPID | CAP_INVVPID_ONE))
         c->proc2 &= ~PROC2_VPID;
     c->vpid = c->proc2 & PROC2_VPID;
+    choose_apicv(c);
     return 0;
 }

@@ -12,11 +12,14 @@ struct vmx_caps {
     uint64_t ept_vpid, misc;
     uint64_t cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
     bool vpid, ept_access_bits;
+    bool apicv;                    /* the processor delivers the guests' interrupts (vmx/apicv.h) */
 };
 
 extern struct vmx_caps vmx_caps;
 
 /* Negotiates the controls. -ENOTSUP, with the missing ones named in msg. Reads VMX MSRs: only where CPUID has VMX. */
 int vmx_caps_init(char *msg, size_t size);
+/* Interrupts in software even if the processor could. Before the first vCPU. */
+void vmx_caps_without_apicv(void);
 /* Rows for the hardware table; at most max. */
 size_t vmx_hw_features(struct hw_feature *out, size_t max);

@@ -120,6 +120,11 @@ static void inject(const struct vcpu_event *e)
     vmwrite(VMCS_CTRL_ENTRY_INTR_INFO, e->info);
 }
 
+static bool pending(struct vcpu *v)
+{
+    return vmx_caps.apicv ? apicv_pending(v) : v->ops->pending(v);
+}
+
 #define BLOCKING_ANY (BLOCKING_STI | BLOCKING_MOV_SS)
 
 /*
@@ -142,7 +147,7 @@ static void inject_interrupt(struct vcpu *v)
     vector = v->ops->take_interrupt(v);
     if (vector >= 0)
         inject(&(struct vcpu_event){ INTR_VALID | INTR_EXTERNAL << INTR_TYPE_SHIFT | (uint32_t)vector, 0, 0 });
-    vcpu_control(v, PROC_INTERRUPT_WINDOW, v->ops->pending(v));
+    vcpu_control(v, PROC_INTERRUPT_WINDOW, pending(v));
 }
 
 /* False: it has to wait. While one is handled, one more is remembered (6.7.1). */
@@ -165,16 +170,16 @@ static bool inject_nmi(struct vcpu *v)
 /* One event an entry: what was cut short first, then NMI, then interrupts; a window exit brings the next. */
 static void inject_events(struct vcpu *v)
 {
-    bool pending = v->ops->pending(v);
+    bool waits = pending(v);
 
     if (v->event.info & INTR_VALID) {
         inject(&v->event);
         v->event.info = 0;
-        vcpu_control(v, PROC_INTERRUPT_WINDOW, pending);
+        vcpu_control(v, PROC_INTERRUPT_WINDOW, waits);
         vcpu_control(v, PROC_NMI_WINDOW, v->nmis);
     } else if (v->nmis && inject_nmi(v)) {
-        vcpu_control(v, PROC_INTERRUPT_WINDOW, pending);
-    } else if (pending) {
+        vcpu_control(v, PROC_INTERRUPT_WINDOW, waits);
+    } else if (waits) {
         inject_interrupt(v);
     } else {
         vcpu_control(v, PROC_INTERRUPT_WINDOW, false);

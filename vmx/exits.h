@@ -13,8 +13,13 @@ void exit_nmi_window(struct vcpu *v);
 void exit_io(struct vcpu *v);
 void exit_ept_violation(struct vcpu *v);
 void exit_task_switch(struct vcpu *v);
+void exit_apic_access(struct vcpu *v);
+void exit_apic_write(struct vcpu *v);
+void exit_virtual_eoi(struct vcpu *v);
 
 /* First thing after every exit. */
 void event_requeue(struct vcpu *v);
 /* The IRET that unblocked NMIs faulted: they are blocked again until it is repeated (SDM vol. 3, 28.2.3). */
 void event_reblock_nmi(bool unblocked);
+/* Decodes the instruction that touched device memory and runs it on the device. */
+void mmio_emulate(struct vcpu *v, struct gpa at, bool write);

@@ -101,8 +101,7 @@ static size_t fetch(struct vcpu *v, uint8_t bytes[INSN_MAX])
     return n;
 }
 
-/* An instruction that touched device memory: decoded and run on the device. */
-static void emulate(struct vcpu *v, struct gpa at, bool write)
+void mmio_emulate(struct vcpu *v, struct gpa at, bool write)
 {
     struct access a = { v, at, false };
     const struct insn_env env = { &a, dev_read, dev_write, mem_read, mem_write, write };
@@ -150,5 +149,5 @@ void exit_ept_violation(struct vcpu *v)
     else if (vmread(VMCS_IDT_VECTORING_INFO) & INTR_VALID) /* no instruction made this access */
         v->ops->stop(v, "its stack or descriptor tables lie where there is no memory");
     else
-        emulate(v, at, q & EPT_VIOLATION_WRITE);
+        mmio_emulate(v, at, q & EPT_VIOLATION_WRITE);
 }

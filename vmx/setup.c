@@ -184,4 +184,5 @@ void vcpu_reset(struct vcpu *v, const struct vcpu_start *start)
     set_controls(v);
     set_segments(start);
     set_system(v, start);
+    apicv_reset(v);
 }

@@ -5,6 +5,7 @@
 #include "lib/log.h"
 #include "lib/types.h"
 #include "numa/pmap.h"
+#include "vmx/apicv.h"
 #include "vmx/cpuid.h"
 #include "vmx/regs.h"
 #include "vmx/vmcs.h"
@@ -22,7 +23,10 @@ struct vcpu_ops {
     uint8_t (*cr8)(struct vcpu *v);                /* task priority class, 0 to 15 */
     void (*set_cr8)(struct vcpu *v, uint8_t cr8);
     bool (*pending)(struct vcpu *v);               /* an interrupt waits and only IF may hold it back */
-    int (*take_interrupt)(struct vcpu *v);         /* its vector, -1: gone */
+    int (*take_interrupt)(struct vcpu *v);         /* its vector, -1: gone; with APICv only of the 8259s */
+    bool (*apicv_state)(struct vcpu *v, struct apicv_state *out);      /* APICv: what is new, false: nothing */
+    void (*apic_written)(struct vcpu *v, unsigned offset);             /* APICv: the guest's write is in the page */
+    void (*apic_ended)(struct vcpu *v, uint8_t vector);                /* APICv: EOI of a level-triggered interrupt */
     void (*hypercall)(struct vcpu *v);             /* VMCALL at CPL 0: number and arguments in v->regs, result to rax */
     void (*halt)(struct vcpu *v);                  /* HLT: not to run until something is pending */
     void (*interrupt)(uint8_t vector);             /* an interrupt of the real machine ended the guest's run */
@@ -67,6 +71,8 @@ struct vcpu {
     uint64_t tsc_base;         /* VM's tick = TSC + tsc_base */
     uint64_t tsc_adjust;       /* guest's TSC = VM's tick + tsc_adjust */
     uint32_t proc_controls;    /* as in the VMCS */
+    void *apic_page;           /* virtual-APIC page */
+    struct apicv_state apicv;  /* what the processor was told last */
     struct vcpu_event event;   /* to inject next */
     _Atomic unsigned nmis;     /* that wait: at most two, the one to be delivered and the one latched behind it */
     uint64_t misc_enable;
@@ -88,7 +94,10 @@ struct vcpu_start {
     uint64_t rax, rbx, rsi;
 };
 
-/* Gives the vCPU its VMCS and FPU page. -ENOMEM. pmap, index, vcpus, cpu, vpid, owner, ops, tsc_base are set by the caller. */
+/*
+ * Gives the vCPU its VMCS and FPU page. -ENOMEM. pmap, index, vcpus, cpu, vpid, owner, ops, tsc_base,
+ * apic_page are set by the caller.
+ */
 int vcpu_init(struct vcpu *v);
 void vcpu_destroy(struct vcpu *v);
 /* Architectural state at the start; on the vCPU's pCPU, loaded. */

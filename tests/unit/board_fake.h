@@ -94,7 +94,7 @@ static inline void forget(void)
 
 static inline void make_board(unsigned vcpus)
 {
-    const struct board_config config = { vcpus, BOARD_KHZ, 256 * MIB };
+    const struct board_config config = { vcpus, BOARD_KHZ, 256 * MIB, false };
 
     check_lock = false;
     board_tick = 1000;

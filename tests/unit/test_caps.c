@@ -78,11 +78,36 @@ static void test_words(void **state)
     assert_int_equal(vmx_caps.pin, 0x16 | PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMI |
                      PIN_PREEMPTION_TIMER);
     assert_int_equal(vmx_caps.proc, 0x04006172 | PROC_TSC_OFFSET | PROC_HLT | PROC_MWAIT | PROC_MONITOR | PROC_RDPMC |
-                     PROC_CR8_LOAD | PROC_CR8_STORE | PROC_UNCONDITIONAL_IO | PROC_MSR_BITMAPS | PROC_SECONDARY);
-    assert_int_equal(vmx_caps.proc2, PROC2_EPT | PROC2_UNRESTRICTED | PROC2_VPID | PROC2_RDTSCP | PROC2_INVPCID);
+                     PROC_TPR_SHADOW | PROC_UNCONDITIONAL_IO | PROC_MSR_BITMAPS | PROC_SECONDARY);
+    assert_int_equal(vmx_caps.proc2, PROC2_EPT | PROC2_UNRESTRICTED | PROC2_VPID | PROC2_RDTSCP | PROC2_INVPCID |
+                     PROC2_APIC_ACCESSES | PROC2_APIC_REGISTERS | PROC2_INTERRUPT_DELIVERY);
     assert_int_equal(vmx_caps.exit, 0x36dfb | EXIT_SAVE_DEBUG | EXIT_HOST_64 | EXIT_ACK_INTERRUPT | EXIT_SAVE_PAT |
                      EXIT_LOAD_PAT | EXIT_SAVE_EFER | EXIT_LOAD_EFER);
     assert_int_equal(vmx_caps.entry, 0x11fb | ENTRY_LOAD_DEBUG | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER);
+}
+
+/* All of APICv, or none of it and CR8 exits: as the processor has it, or the configuration wants it. */
+static void test_apicv(void **state)
+{
+    static const uint32_t parts[] = { PROC2_APIC_ACCESSES, PROC2_X2APIC, PROC2_APIC_REGISTERS,
+                                      PROC2_INTERRUPT_DELIVERY };
+    const uint32_t cr8 = PROC_CR8_LOAD | PROC_CR8_STORE;
+    uint32_t all = 0;
+    char msg[128];
+
+    (void)state;
+    for (size_t i = 0; i < 6; i++) {
+        fake_msr_set(MSR_VMX_PROCBASED_CTLS2, capability(0, i < 4 ? ~parts[i] : ~0u));
+        set_word(&proc, i == 4 ? ~PROC_TPR_SHADOW : ~0u);
+        all |= i < 4 ? parts[i] : 0;
+        assert_int_equal(vmx_caps_init(msg, sizeof(msg)), 0);
+        assert_int_equal(vmx_caps.apicv, i == 5);
+        if (i == 5)
+            vmx_caps_without_apicv();
+        assert_false(vmx_caps.apicv);
+        assert_false(vmx_caps.proc2 & all);
+        assert_int_equal(vmx_caps.proc & (cr8 | PROC_TPR_SHADOW), cr8);
+    }
 }
 
 /* With the true MSRs CR3 accesses need not exit; without them they must. */
@@ -225,6 +250,7 @@ int main(void)
         cmocka_unit_test_setup(test_all_of_it, setup),
         cmocka_unit_test_setup(test_words, setup),
         cmocka_unit_test_setup(test_true_msrs, setup),
+        cmocka_unit_test_setup(test_apicv, setup),
         cmocka_unit_test_setup(test_missing_controls, setup),
         cmocka_unit_test_setup(test_missing_ept, setup),
         cmocka_unit_test_setup(test_no_secondary_controls, setup),

@@ -217,7 +217,7 @@ static void test_names(void **state)
 static void test_unknown_keys(void **state)
 {
     (void)state;
-    bad(GLOBAL("memory = 1"), "m.conf:2: memory: unknown key, expected console, numa or log in [global]");
+    bad(GLOBAL("memory = 1"), "m.conf:2: memory: unknown key, expected console, numa, log or apicv in [global]");
     bad(VM("console = com1"),
         "m.conf:4: console: unknown key, expected kernel, ramdisk, extra, memory, vcpus, disk or vif in [vm NAME]");
     bad(VM("Memory = 1"),
@@ -316,6 +316,12 @@ static void test_log(void **state)
     assert_int_equal(config.log_level, LOG_WARN);
     good(GLOBAL("log = info"));
     assert_int_equal(config.log_level, LOG_INFO);
+    assert_true(config.apicv);
+    good(GLOBAL("apicv = off"));
+    assert_false(config.apicv);
+    good(GLOBAL("apicv = auto"));
+    assert_true(config.apicv);
+    bad(GLOBAL("apicv = on"), "m.conf:2: apicv: expected auto or off, found \"on\"");
     bad(GLOBAL("log = 3"), "m.conf:2: log: expected error, warn, info or debug, found \"3\"");
     bad(GLOBAL("log ="), "m.conf:2: log: expected error, warn, info or debug, found \"\"");
 }
