@@ -19,6 +19,8 @@ static uint64_t addressed(const struct apic_net *net, const struct apic_message 
 {
     uint64_t set = 0;
 
+    if (!m->logical && m->dest < net->count)   /* the identifier is the number */
+        return BIT(m->dest);
     for (unsigned i = 0; i < net->count; i++)
         if (lapic_matches(net->lapic[i], m->dest, m->logical, m->wide))
             set |= BIT(i);
@@ -28,9 +30,12 @@ static uint64_t addressed(const struct apic_net *net, const struct apic_message 
 /* Of these, those whose local APIC is on the bus (or even software-enabled, as only that takes interrupts). */
 static uint64_t listening(const struct apic_net *net, uint64_t set, bool software_too)
 {
-    for (unsigned i = 0; i < net->count; i++)
+    for (uint64_t left = set; left; left &= left - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(left);
+
         if (!lapic_listens(net->lapic[i], software_too))
             set &= ~BIT(i);
+    }
     return set;
 }
 
@@ -55,9 +60,9 @@ static unsigned post(struct apic_net *net, uint64_t set, const struct apic_messa
     set = listening(net, set, true);
     if (m->mode == APIC_LOWEST)
         set = lowest(net, set);
-    for (unsigned i = 0; i < net->count; i++) {
-        if (!(set & BIT(i)))
-            continue;
+    for (; set; set &= set - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(set);
+
         taken++;
         if (lapic_post(net->lapic[i], m->vector, m->level))
             fx->kick |= BIT(i);
@@ -67,12 +72,12 @@ static unsigned post(struct apic_net *net, uint64_t set, const struct apic_messa
 
 static unsigned deliver(struct apic_net *net, uint64_t set, const struct apic_message *m, struct apic_effects *fx)
 {
-    uint64_t on_bus = listening(net, set, false);
+    uint64_t on_bus;
 
-    switch (m->mode) {
-    case APIC_FIXED:
-    case APIC_LOWEST:
+    if (m->mode <= APIC_LOWEST)
         return post(net, set, m, fx);
+    on_bus = listening(net, set, false);
+    switch (m->mode) {
     case APIC_NMI:
         fx->nmi |= on_bus;
         break;

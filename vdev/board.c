@@ -21,9 +21,9 @@ static void perform(struct board *b, const struct apic_effects *fx, unsigned sel
 {
     uint64_t kick = self < BOARD_MAX_VCPUS ? fx->kick & ~BIT(self) : fx->kick;
 
-    if (!(kick | fx->init | fx->sipi | fx->nmi))
-        return;
-    for (unsigned i = 0; i < b->config.vcpus; i++) {
+    for (uint64_t left = kick | fx->init | fx->sipi | fx->nmi; left; left &= left - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(left);
+
         if (fx->init & BIT(i))
             b->ops.init(b->ctx, i);
         if (fx->sipi & BIT(i))

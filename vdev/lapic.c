@@ -75,9 +75,13 @@ static int highest_isr(const struct lapic *l)
 
 static int highest_irr(const struct lapic *l)
 {
-    for (unsigned i = 8; i-- > 0;) {
-        uint32_t word = atomic_load_explicit(&l->posted[i], memory_order_acquire) | get(l, REG_IRR + i);
+    bool posted = atomic_load_explicit(&l->posted_words, memory_order_acquire);
 
+    for (unsigned i = 8; i-- > 0;) {
+        uint32_t word = get(l, REG_IRR + i);
+
+        if (posted)
+            word |= atomic_load_explicit(&l->posted[i], memory_order_relaxed);
         if (word)
             return highest_bit(word, i);
     }
@@ -111,13 +115,14 @@ void lapic_touch(struct lapic *l)
 /* What was posted comes into the page. TMR follows acceptance. */
 static void collect(struct lapic *l)
 {
-    for (unsigned i = 0; i < 8; i++) {
-        uint32_t bits, level;
+    uint32_t words = atomic_load_explicit(&l->posted_words, memory_order_relaxed);
 
-        if (!atomic_load_explicit(&l->posted[i], memory_order_relaxed))
-            continue;
-        bits = atomic_exchange(&l->posted[i], 0);
-        level = atomic_load(&l->level[i]) & bits;
+    if (words)
+        words = atomic_exchange(&l->posted_words, 0);
+    for (; words; words &= words - 1) {
+        unsigned i = (unsigned)__builtin_ctz(words);
+        uint32_t bits = atomic_exchange(&l->posted[i], 0), level = atomic_load(&l->level[i]) & bits;
+
         put(l, REG_TMR + i, (get(l, REG_TMR + i) & ~bits) | level);
         put(l, REG_IRR + i, get(l, REG_IRR + i) | bits);
     }
@@ -195,7 +200,7 @@ enum lapic_edge lapic_lint0_rises(struct lapic *l)
 
 /*
  * Posts the vector; true if it was not posted already. Whoever collects it must find its trigger mode, so that is written
- * first, and whoever sees the news must find it, so that is written last.
+ * first; whoever sees the words or the news must find it, so these are written last.
  */
 static bool accept(struct lapic *l, uint8_t vector, bool level)
 {
@@ -207,6 +212,7 @@ static bool accept(struct lapic *l, uint8_t vector, bool level)
     else
         atomic_fetch_and(&l->level[vector / 32], ~bit);
     first = !(atomic_fetch_or(&l->posted[vector / 32], bit) & bit);
+    atomic_fetch_or(&l->posted_words, 1u << vector / 32);
     lapic_touch(l);
     return first;
 }
@@ -353,6 +359,7 @@ void lapic_reset(struct lapic *l)
     lapic_timer_stop(l);
     for (unsigned i = 0; i < 8; i++)
         l->posted[i] = l->level[i] = 0;
+    l->posted_words = 0;
     for (unsigned i = 0; i < LVT_COUNT; i++)
         l->lvt[i] = LVT_MASKED;
     l->esr_new = l->esr = 0;

@@ -31,6 +31,7 @@ struct lapic_wires {
 
 struct lapic {
     _Atomic uint32_t posted[8], level[8];       /* vectors on their way to IRR; of these, the level-triggered */
+    _Atomic uint32_t posted_words;      /* which of posted may hold something */
     _Atomic bool news;                  /* something changed that decides which interrupt is due */
     _Atomic uint32_t esr_new;           /* errors since ESR was written */
     _Atomic uint64_t base;              /* IA32_APIC_BASE */
