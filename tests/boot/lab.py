@@ -43,14 +43,14 @@ class Failure(Exception):
 
 
 class Scenario:
-    def __init__(self, name, seconds, run, draft):
-        self.name, self.seconds, self.run, self.draft = name, seconds, run, draft
+    def __init__(self, name, seconds, run):
+        self.name, self.seconds, self.run = name, seconds, run
 
 
-def scenario(name, seconds, draft=False):
-    """Registers a scenario and its time limit. A draft does not pass yet: it runs only when asked for."""
+def scenario(name, seconds):
+    """Registers a scenario and its time limit."""
     def register(function):
-        scenarios.append(Scenario(name, seconds, function, draft))
+        scenarios.append(Scenario(name, seconds, function))
         return function
     return register
 
