@@ -37,7 +37,7 @@ enum form_flags {
 };
 
 /* Where the operation is not fixed by the row. */
-enum { BY_OPCODE = 0x20 /* bits 5:3 */, BY_DIGIT, GROUP_3 /* F6, F7 */ };
+enum { BY_OPCODE = 0x20 /* bits 5:3 */, BY_DIGIT, GROUP_3 /* F6, F7 */, GROUP_5 /* FF */ };
 
 /* One row per opcode family: opcode & mask == match. If ModRM's reg field selects too, digits has its legal values. */
 struct form {
@@ -68,7 +68,8 @@ static const struct form one_byte[] = {
     { 0xae, 0xfe, INSN_SCAS,  ALU_CMP,   F_STRING | F_SIZED | F_LOAD, 0 },
     { 0xc6, 0xfe, INSN_WRITE, 0,         F_MODRM | F_SIZED | F_IMM, DIGITS(0, 0) },
     { 0xf6, 0xfe, INSN_ALU,   GROUP_3,   F_MODRM | F_SIZED | F_LOCKABLE, DIGITS(0, 3) },
-    { 0xfe, 0xfe, INSN_ALU,   BY_DIGIT,  F_MODRM | F_SIZED | F_LOCKABLE, DIGITS(0, 1) },
+    { 0xfe, 0xff, INSN_ALU,   BY_DIGIT,  F_MODRM | F_SIZED | F_LOCKABLE, DIGITS(0, 1) },
+    { 0xff, 0xff, INSN_ALU,   GROUP_5,   F_MODRM | F_LOCKABLE, DIGITS(0, 1) | DIGITS(6, 6) },
 };
 
 /* After 0F. */
@@ -212,6 +213,12 @@ static uint16_t set_operation(struct insn *insn, const struct form *form, uint8_
         insn->alu = group_3[digit];
         return insn->alu == ALU_TEST ? F_IMM : 0;
     }
+    if (form->operation == GROUP_5) {
+        if (digit == 6)
+            insn->kind = INSN_PUSH;
+        insn->alu = digit == 6 ? 0 : ALU_INC + digit;
+        return 0;
+    }
     if (form->operation == BY_OPCODE)
         insn->alu = opcode >> 3;
     else if (form->operation == BY_DIGIT && form->kind == INSN_BITOP)
@@ -309,6 +316,8 @@ int insn_decode(const uint8_t *bytes, size_t n, enum code_size mode, struct insn
     err = decode_operands(&c, out, form, opcode, &p);
     if (err || c.overrun)
         return -EINVAL;
+    if (out->kind == INSN_PUSH && mode == CODE_64 && out->mem_size == 4)
+        out->reg_size = out->mem_size = 8;
     out->length = c.at;
     return 0;
 }
@@ -317,6 +326,7 @@ bool insn_writes_memory(const struct insn *insn)
 {
     switch (insn->kind) {
     case INSN_READ:
+    case INSN_PUSH:
     case INSN_CMPS:
     case INSN_LODS:
     case INSN_SCAS:

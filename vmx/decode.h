@@ -18,6 +18,7 @@ enum insn_kind {
     INSN_CMPXCHG,
     INSN_XADD,
     INSN_BITOP,                /* enum insn_bitop */
+    INSN_PUSH,                 /* memory to the stack: how compilers pass a device's register in 32-bit code */
     INSN_MOVS,                 /* from here on the string forms, with or without rep */
     INSN_CMPS,
     INSN_STOS,
@@ -55,8 +56,8 @@ struct insn {
 
 /*
  * Decodes bytes[0..n), n of any size; what lies behind the first 15 is not looked at. -EINVAL: not an instruction that
- * can be emulated here (no memory operand, jumps and stack operations, shifts, multiplications, x87, SSE, AVX), or the
- * bytes end too early; *out is then undefined. Never reads past n.
+ * can be emulated here (no memory operand, jumps, other stack operations, shifts, multiplications, x87, SSE, AVX), or
+ * the bytes end too early; *out is then undefined. Never reads past n.
  */
 int insn_decode(const uint8_t *bytes, size_t n, enum code_size mode, struct insn *out);
 
@@ -69,11 +70,12 @@ struct insn_env {
     uint64_t (*dev_read)(void *ctx, unsigned size);
     void (*dev_write)(void *ctx, unsigned size, uint64_t value);
     /*
-     * The other memory operand of MOVS, and both of CMPS: seg 0-5, offset already cut to the address size. It may be
+     * The other memory operand of MOVS and PUSH, both of CMPS: seg 0-5, offset cut to the address size. It may be
      * RAM or a device again (text scrolled within a frame buffer). Errors are passed up.
      */
     int (*mem_read)(void *ctx, unsigned seg, uint64_t offset, unsigned size, uint64_t *value);
     int (*mem_write)(void *ctx, unsigned seg, uint64_t offset, unsigned size, uint64_t value);
+    unsigned stack_size;       /* bytes of the stack pointer: 2 4 8 */
     bool device_is_write;      /* the exit was for a write: the device is MOVS's destination, not its source */
 };
 

@@ -7,7 +7,7 @@
 
 #define ARITHMETIC_FLAGS (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
 
-enum { REG_RAX = 0, REG_RCX = 1, REG_RSI = 6, REG_RDI = 7 };
+enum { REG_RAX = 0, REG_RCX = 1, REG_RSP = 4, REG_RSI = 6, REG_RDI = 7 };
 
 /* What one instruction works on; registers and flags are copies until it has succeeded. */
 struct run {
@@ -227,6 +227,18 @@ static void run_bitop(struct run *run)
         dev_write(run, memory ^ bit);
 }
 
+static int run_push(struct run *run)
+{
+    const struct insn_env *env = run->env;
+    unsigned size = run->insn->mem_size;
+    uint64_t rsp = run->regs.r[REG_RSP] - size;
+    int err = env->mem_write(env->ctx, SEG_SS, rsp & mask_of(env->stack_size), size, dev_read(run));
+
+    if (!err)
+        write_register(&run->regs.r[REG_RSP], env->stack_size, rsp);
+    return err;
+}
+
 static uint64_t index_of(const struct run *run, unsigned reg)
 {
     return run->regs.r[reg] & mask_of(run->insn->addr_size);
@@ -337,6 +349,7 @@ int insn_execute(const struct insn *insn, struct guest_regs *regs, uint64_t *rfl
     case INSN_CMPXCHG: run_cmpxchg(&run); break;
     case INSN_XADD:    run_xadd(&run); break;
     case INSN_BITOP:   run_bitop(&run); break;
+    case INSN_PUSH:    err = run_push(&run); break;
     default:           err = run_string(&run, again); break;
     }
     if (err)

@@ -38,6 +38,13 @@ static enum code_size code_size(void)
     return ar & AR_DB ? CODE_32 : CODE_16;
 }
 
+static unsigned stack_size(void)
+{
+    if (code_size() == CODE_64)
+        return 8;
+    return vmread(VMCS_GUEST_SS_AR) & AR_DB ? 4 : 2;
+}
+
 /* One byte at a linear address, in RAM or at a device. */
 static int byte_access(struct access *a, uint64_t linear, uint8_t *byte, bool write)
 {
@@ -94,7 +101,8 @@ static size_t fetch(struct vcpu *v, uint8_t bytes[INSN_MAX])
         uint32_t error;
         struct gpa at;
 
-        if (vcpu_translate(v, wide ? rip + n : (uint32_t)(rip + n), GWALK_FETCH, &at, &error) || pmap_read(v->pmap, at, bytes + n, step))
+        if (vcpu_translate(v, wide ? rip + n : (uint32_t)(rip + n), GWALK_FETCH, &at, &error) ||
+            pmap_read(v->pmap, at, bytes + n, step))
             break;
         n += step;
     }
@@ -104,7 +112,7 @@ static size_t fetch(struct vcpu *v, uint8_t bytes[INSN_MAX])
 void mmio_emulate(struct vcpu *v, struct gpa at, bool write)
 {
     struct access a = { v, at, false };
-    const struct insn_env env = { &a, dev_read, dev_write, mem_read, mem_write, write };
+    const struct insn_env env = { &a, dev_read, dev_write, mem_read, mem_write, stack_size(), write };
     uint64_t rflags = vmread(VMCS_GUEST_RFLAGS);
     uint8_t bytes[INSN_MAX] = { 0 };
     struct insn insn;

@@ -65,7 +65,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct device device = { 0 };
-    struct insn_env env = { .ctx = &device, .dev_read = dev_read, .dev_write = dev_write, .mem_read = mem_read,
+    struct insn_env env = { .ctx = &device, .dev_read = dev_read, .dev_write = dev_write, .mem_read = mem_read, .stack_size = 8,
                             .mem_write = mem_write };
     struct guest_regs regs;
     uint64_t rflags;

@@ -47,6 +47,12 @@ void check_lapic_access(void)
     check("cmp with memory", seen & 0xff, 1);
     __asm__ volatile("movl %1, %%r9d\n\tmovl %%r9d, %0" : "=r"(seen) : "m"(TPR) : "r9");
     check("mov to a register above rdi", seen, 0x20);
+    __asm__ volatile("sub $128, %%rsp\n\tpushq %1\n\tpop %%rax\n\tadd $128, %%rsp\n\tmov %%eax, %0"
+                     : "=r"(seen) : "m"(*(volatile uint64_t *)(LAPIC + APIC_TPR)) : "rax", "cc");
+    if (on_tcg())
+        skip("push from a register of the device", "QEMU's APIC does not know 64-bit accesses");
+    else
+        check("push from a register of the device", seen, 0x20);
     TPR = 0;
 }
 

@@ -95,7 +95,8 @@ static const struct row rows[] = {
     { "fe00",                   CODE_64, INSN_ALU,   1, 1, 0, ALU_INC, "", 0, 0, 0 },
     { "48ff08",                 CODE_64, INSN_ALU,   8, 8, 0, ALU_DEC, "", 0, 0, 0 },
     { "ff10",                   CODE_64, INSN_ALU,   0, 0, 0, 0, "!", 0, 0, 0 },
-    { "ff30",                   CODE_64, INSN_ALU,   0, 0, 0, 0, "!", 0, 0, 0 },
+    { "ff10",                   CODE_64, INSN_ALU,   0, 0, 0, 0, "!", 0, 0, 0 },
+    { "ff30",                   CODE_64, INSN_PUSH,  8, 8, 0, 0, "", 0, 0, 0 },
     { "8707",                   CODE_64, INSN_XCHG,  4, 4, 0, 0, "", 0, 0, 0 },
     { "f00fb10f",               CODE_64, INSN_CMPXCHG, 4, 4, 1, 0, "l", 0, 0, 0 },
     { "480fc10f",               CODE_64, INSN_XADD,  8, 8, 1, 0, "", 0, 0, 0 },
@@ -211,7 +212,7 @@ static const char *const mnemonics[] = {
     "mov", "movabs", "movzx", "movsx", "movsxd", "movbe", "movnti", "add", "or", "adc", "sbb", "and", "sub",
     "xor", "cmp", "test", "not", "neg", "inc", "dec", "xchg", "cmpxchg", "xadd", "bt", "bts", "btr", "btc",
     "movsb", "movsw", "movsd", "movsq", "cmpsb", "cmpsw", "cmpsd", "cmpsq", "stosb", "stosw", "stosd",
-    "stosq", "lodsb", "lodsw", "lodsd", "lodsq", "scasb", "scasw", "scasd", "scasq",
+    "stosq", "push", "lodsb", "lodsw", "lodsd", "lodsq", "scasb", "scasw", "scasd", "scasq",
 };
 
 /* Which prefixes there are: counted like this because disassemblers see some of them differently. */
@@ -309,6 +310,12 @@ static bool short_movsxd(const struct insn *ours, const cs_insn *theirs)
     return theirs->id == X86_INS_MOVSXD && ours->reg_size < 8;
 }
 
+/* REX.W goes before 66 (SDM vol. 2, 2.2.1.2); the disassembler has it the other way round for PUSH. */
+static bool wide_push(const struct insn *ours, const cs_insn *theirs)
+{
+    return theirs->id == X86_INS_PUSH && ours->mem_size == 8;
+}
+
 /* The disassembler's table of accesses is wrong for some, and silent on string forms. */
 static bool direction_known(const struct insn *ours, const cs_insn *theirs)
 {
@@ -326,7 +333,7 @@ static bool agree(csh handle, const struct insn *ours, const uint8_t *bytes, enu
         dump("length", bytes, mode, theirs);
         return false;
     }
-    if (memory->size != ours->mem_size && !short_movsxd(ours, theirs)) {
+    if (memory->size != ours->mem_size && !short_movsxd(ours, theirs) && !wide_push(ours, theirs)) {
         dump("memory size", bytes, mode, theirs);
         return false;
     }

@@ -213,6 +213,22 @@ static void test_16_bit_code(void **state)
 }
 
 /* rep movsd from memory to the device: an element an exit. */
+/* 32-bit code passes a device's register to a function; the stack's own width counts. */
+static void test_push(void **state)
+{
+    uint32_t pushed;
+
+    world.in = 0x12345678;
+    vmwrite(VMCS_GUEST_CS_AR, AR_P | AR_S | 0xb | AR_DB | AR_G);
+    vmwrite(VMCS_GUEST_RSP, 0x700008000);
+    RUN(EPT_VIOLATION_READ, 0x30, 0xff, 0x35, 0x30, 0x50, 0, 0);       /* push dword [5030h] */
+    assert_done();
+    assert_int_equal(vmread(VMCS_GUEST_RSP), 0x7ffc);
+    guest_get(0x7ffc, &pushed, sizeof(pushed));
+    assert_int_equal(pushed, 0x12345678);
+    assert_int_equal(world.accesses, 1);
+}
+
 static void test_string_to_device(void **state)
 {
     static const uint32_t words[3] = { 0x11111111, 0x22222222, 0x33333333 };
@@ -406,7 +422,7 @@ int main(void)
         cmocka_unit_test_setup(test_32_bit_code, setup),
         cmocka_unit_test_setup(test_compatibility_mode, setup),
         cmocka_unit_test_setup(test_16_bit_code, setup),
-        cmocka_unit_test_setup(test_string_to_device, setup),
+        cmocka_unit_test_setup(test_push, setup), cmocka_unit_test_setup(test_string_to_device, setup),
         cmocka_unit_test_setup(test_string_from_device, setup),
         cmocka_unit_test_setup(test_segments_of_string_forms, setup),
         cmocka_unit_test_setup(test_other_operand_faults, setup),
