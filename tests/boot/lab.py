@@ -236,9 +236,14 @@ class Machine:
         line = self.text().rfind("\n") + 1      # the prompt may stand there already
         self.send(text + "\r")
         # Lines of others may come between: the prompt and what was typed so far are then shown again.
-        typed = self.until(rf"^mirrorball> {re.escape(text)}\n", seconds, line)
-        end = self.until(PROMPT, seconds, typed.end())
-        return self.seen[typed.end():end.start()]
+        whole = re.compile(rf"^mirrorball> {re.escape(text)}\n", re.M)
+        typed = self.until(whole.pattern, seconds, line)
+        while True:
+            end = self.until(PROMPT, seconds, typed.end())
+            again = whole.match(self.seen, end.start())     # shown again before it was answered
+            if not again:
+                return self.seen[typed.end():end.start()]
+            typed = again
 
     def shell(self, name, text, regex, seconds=60):
         """A check that the guest with the input, at its shell, answers TEXT with REGEX."""
