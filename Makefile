@@ -157,7 +157,7 @@ test: install-deps ## run every test: unit tests on the host, boot tests in emul
 	@tests/run
 
 bench: install-deps ## measure: native Linux against a guest, on the same emulator
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory all guests
 	@scripts/bench
 
 help: ## this list

@@ -65,5 +65,6 @@ void guest_main(const char *arguments)
     apic_write(APIC_LVT_TIMER, APIC_DEADLINE | APIC_MASKED | 0xe0);
     for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
         print("bench: %s %lu\n", rows[i].name, least(rows[i].op) - base);
+    print("bench: done\n");
     finish();
 }
