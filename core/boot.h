@@ -11,7 +11,7 @@
 #define BOOT_MAX_IOAPICS 16
 
 struct boot_range {
-    uint64_t base, size;       /* bytes, 4 KiB aligned; writable memory, allocated from the firmware: ours until the end */
+    uint64_t base, size;       /* bytes, 4 KiB aligned; writable, allocated from the firmware: ours until the end */
 };
 
 struct boot_framebuffer {

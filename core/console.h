@@ -5,8 +5,8 @@
 #include "lib/types.h"
 
 /*
- * The console: one serial line (and the screen) shared by the hypervisor's monitor and the guests. Ctrl-a three times moves
- * the input on: monitor, each VM, monitor. With more than one VM each line of a guest is prefixed "[NAME] ".
+ * The console: one serial line (and the screen) shared by the hypervisor's monitor and the guests. Ctrl-a three times
+ * moves the input on: monitor, each VM, monitor. With more than one VM each line of a guest is prefixed "[NAME] ".
  */
 #define CONSOLE_MONITOR (-1)
 

@@ -14,8 +14,8 @@ void sched_loop(void);
 void sched_end(void);
 
 /*
- * Takes a place for a vCPU: on the pCPU with the fewest, the boot processor last among equals since it runs the console.
- * sched_leave gives the place back.
+ * Takes a place for a vCPU: on the pCPU with the fewest, the boot processor last among equals since it runs the
+ * console. sched_leave gives the place back.
  */
 unsigned sched_choose(void);
 void sched_leave(unsigned cpu);

@@ -214,9 +214,9 @@ static int new_board(struct vm *vm)
 }
 
 /*
- * The processor takes every access through this page for one to the vCPU's local APIC. As soon as one is elsewhere or in
- * x2APIC mode the page is gone and software answers: a vCPU that entered before may still find it, and is one to which
- * it answers rightly; the one that changed invalidates before it runs on (vcpu_prepare_entry).
+ * The processor takes every access through this page for one to the vCPU's local APIC. As soon as one is elsewhere or
+ * in x2APIC mode the page is gone and software answers: a vCPU that entered before may still find it, and is one to
+ * which it answers rightly; the one that changed invalidates before it runs on (vcpu_prepare_entry).
  */
 int vm_map_apic(struct vm *vm)
 {
@@ -225,7 +225,8 @@ int vm_map_apic(struct vm *vm)
     if (!vmx_caps.apicv)
         return 0;
     spin_lock(&vm->lock);
-    err = pmap_set_device(&vm->pmap, GPA(BOARD_LAPIC_BASE), board_xapic_plain(vm->board) ? apicv_access_page() : HPA_NONE);
+    err = pmap_set_device(&vm->pmap, GPA(BOARD_LAPIC_BASE),
+                          board_xapic_plain(vm->board) ? apicv_access_page() : HPA_NONE);
     spin_unlock(&vm->lock);
     return err;
 }

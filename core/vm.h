@@ -9,8 +9,8 @@
 #include "vmx/vcpu.h"
 
 /*
- * Life of a VM. All work on its memory (build, tear down) is done on its home pCPU, the one of its vCPU 0; anyone may ask
- * for a change (vm_start, vm_stop, vm_reset), which sets the state and wakes the home.
+ * Life of a VM. All work on its memory (build, tear down) is done on its home pCPU, the one of its vCPU 0; anyone may
+ * ask for a change (vm_start, vm_stop, vm_reset), which sets the state and wakes the home.
  *
  *   OFF -> STARTING -> RUNNING -> STOPPING -> OFF or, for a reset, STARTING
  */
@@ -63,7 +63,9 @@ bool vm_any_alive(void);
 /* 0, or why the first VM that could not be built could not (-errno; it was said). */
 int vm_first_error(void);
 
-/* Makes the VMs of the configuration known; nothing is started. -EINVAL (said why). unix_time: seconds since 1970 now. */
+/*
+ * Makes the VMs of the configuration known; nothing is started. -EINVAL (said why). unix_time: seconds since 1970 now.
+ */
 int vm_setup(const struct config *config, int64_t unix_time);
 
 /* -EBUSY when the VM's state does not allow it. Boot processor (it takes places on the pCPUs). */

@@ -5,9 +5,9 @@
 #include "lib/types.h"
 
 /*
- * Extended page tables (SDM vol. 3, 29.3): mechanism only. What is mapped where is numa/'s decision; an EPT is a cache of
- * the pmap. A change has two steps: prepare (may fail, visible to no guest) and commit (cannot fail).
- * The caller serialises changes to one EPT; processors may walk it meanwhile. Invalidation is the caller's too (ept_invalidate).
+ * Extended page tables (SDM vol. 3, 29.3): mechanism only. What is mapped where is numa/'s decision; an EPT is a cache
+ * of the pmap. A change has two steps: prepare (may fail, visible to no guest) and commit (cannot fail). The caller
+ * serialises changes to one EPT; processors may walk it meanwhile. Invalidation is the caller's too (ept_invalidate).
  */
 enum ept_prot { EPT_R = 1, EPT_W = 2, EPT_X = 4, EPT_RWX = 7 };
 enum ept_level { EPT_4K = 1, EPT_2M = 2, EPT_1G = 3, EPT_ROOT = 4 };
@@ -32,8 +32,8 @@ int ept_init(struct ept *ept, const struct ept_pages *pages);
 void ept_destroy(struct ept *ept);
 
 /*
- * Makes the tables above the entry that maps gpa at this level, splitting a larger mapping on the way without changing any
- * translation. -ENOMEM; -EEXIST if a table of smaller pages is there already.
+ * Makes the tables above the entry that maps gpa at this level, splitting a larger mapping on the way without changing
+ * any translation. -ENOMEM; -EEXIST if a table of smaller pages is there already.
  */
 int ept_prepare(struct ept *ept, struct gpa gpa, enum ept_level level);
 /* Sets the entry that ept_prepare made ready. Write-back memory. gpa and hpa aligned to the level's size. */

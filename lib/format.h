@@ -6,8 +6,8 @@
 #include <stddef.h>
 
 /*
- * printf into a buffer: %d %i %u %x %X %p %c %s %% with flags '-', '0' and '#' (0x), width, precision (numbers or *) and
- * the lengths hh h l ll z. Always terminates when size > 0; returns the length the whole text would have.
+ * printf into a buffer: %d %i %u %x %X %p %c %s %% with flags '-', '0' and '#' (0x), width, precision (numbers or *)
+ * and the lengths hh h l ll z. Always terminates when size > 0; returns the length the whole text would have.
  */
 int format_v(char *buf, size_t size, const char *fmt, va_list ap);
 int format(char *buf, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

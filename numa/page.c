@@ -288,7 +288,8 @@ void page_free(struct hpa page, unsigned order)
     struct mpage *p = page_of(page);
     struct node *n;
 
-    if (page.v % (PAGE_SIZE << order) || !p || !p->head || p->kind == PAGE_FREE || p->kind == PAGE_ZEROED || p->order != order)
+    if (page.v % (PAGE_SIZE << order) || !p || !p->head || p->kind == PAGE_FREE || p->kind == PAGE_ZEROED ||
+        p->order != order)
         panic("page_free: %#lx is no allocated block of order %u", page.v, order);
     n = &nodes[p->node];
     spin_lock(&n->lock);

@@ -45,7 +45,10 @@ _Static_assert(sizeof(struct mpage) <= 32, "DESIGN: at most 32 bytes of memmap p
  */
 int page_add_range(uint64_t base, uint64_t size, unsigned node);
 
-/* 2^order pages, naturally aligned, contents undefined; from the node asked for, else from the others. HPA_NONE: none left. */
+/*
+ * 2^order pages, naturally aligned, contents undefined; from the node asked for, else from the others. HPA_NONE: none
+ * left.
+ */
 struct hpa page_alloc(unsigned node, unsigned order, enum page_kind kind);
 /* The same, zeroed: 2 MiB blocks from the stock zeroed ahead, if there are any. */
 struct hpa page_alloc_zeroed(unsigned node, unsigned order, enum page_kind kind);

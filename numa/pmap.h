@@ -42,8 +42,9 @@ void pmap_destroy(struct pmap *pmap);
 int pmap_fault(struct pmap *pmap, struct gpa gpa, unsigned node);
 
 /*
- * A machine page where there is no RAM, mapped for reading and writing on every node, or HPA_NONE to take it away. It is
- * not the VM's memory: pmap_read and the like do not see it. gpa: 4 KiB aligned. -EINVAL: RAM; -ENOMEM. Any processor.
+ * A machine page where there is no RAM, mapped for reading and writing on every node, or HPA_NONE to take it away. It
+ * is not the VM's memory: pmap_read and the like do not see it. gpa: 4 KiB aligned. -EINVAL: RAM; -ENOMEM. Any
+ * processor.
  */
 int pmap_set_device(struct pmap *pmap, struct gpa gpa, struct hpa page);
 

@@ -274,7 +274,10 @@ static void init_devices(struct board *b)
     acpi_pm_init(&b->pm, &b->clock, q, (struct irq_line){ set_gsi, b, BOARD_GSI_SCI }, pm_fire, power_off_wanted, b);
 }
 
-/* b: board_size(config->vcpus) bytes, page-aligned for APICv; config->vcpus 1 to 64, config->tick_khz not 0; ops is copied. */
+/*
+ * b: board_size(config->vcpus) bytes, page-aligned for APICv; config->vcpus 1 to 64, config->tick_khz not 0; ops is
+ * copied.
+ */
 void board_init(struct board *b, const struct board_config *config, const struct board_ops *ops, void *ctx)
 {
     memset(b, 0, board_size(config->vcpus));

@@ -80,8 +80,8 @@ int board_take_interrupt(struct board *b, unsigned vcpu);
 
 /*
  * With APICv (vmx/apicv.h). The virtual-APIC page of a vCPU. Are all local APICs in xAPIC mode at their usual address?
- * Own vCPU: what the processor must be told before the guest runs on, false: nothing; the guest has written the register
- * at this offset of the page; it has ended this level-triggered interrupt.
+ * Own vCPU: what the processor must be told before the guest runs on, false: nothing; the guest has written the
+ * register at this offset of the page; it has ended this level-triggered interrupt.
  */
 void *board_apic_page(struct board *b, unsigned vcpu);
 bool board_xapic_plain(struct board *b);

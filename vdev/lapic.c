@@ -199,8 +199,8 @@ enum lapic_edge lapic_lint0_rises(struct lapic *l)
 }
 
 /*
- * Posts the vector; true if it was not posted already. Whoever collects it must find its trigger mode, so that is written
- * first; whoever sees the words or the news must find it, so these are written last.
+ * Posts the vector; true if it was not posted already. Whoever collects it must find its trigger mode, so that is
+ * written first; whoever sees the words or the news must find it, so these are written last.
  */
 static bool accept(struct lapic *l, uint8_t vector, bool level)
 {

@@ -252,7 +252,8 @@ struct guest_regs *vmx_handle_failure(void)
     char msg[256], why[300];
 
     vmx_check_entry(msg, sizeof(msg), read_msr);
-    format(why, sizeof(why), "VM entry failed (%s): %s", vm_instruction_error_name((uint32_t)vmread(VMCS_INSN_ERROR)), msg);
+    format(why, sizeof(why), "VM entry failed (%s): %s",
+           vm_instruction_error_name((uint32_t)vmread(VMCS_INSN_ERROR)), msg);
     v->ops->stop(v, why);
     return v->ops->resume(v);
 }

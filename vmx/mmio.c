@@ -122,8 +122,8 @@ void mmio_emulate(struct vcpu *v, struct gpa at, bool write)
     if (insn_decode(bytes, n, code_size(), &insn)) {
         char why[96];
 
-        format(why, sizeof(why), "instruction %02x %02x %02x %02x on device memory at %#lx is not one we know", bytes[0],
-               bytes[1], bytes[2], bytes[3], at.v);
+        format(why, sizeof(why), "instruction %02x %02x %02x %02x on device memory at %#lx is not one we know",
+               bytes[0], bytes[1], bytes[2], bytes[3], at.v);
         v->ops->stop(v, why);
         return;
     }

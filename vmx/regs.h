@@ -4,7 +4,10 @@
 
 #include "lib/types.h"
 
-/* General registers of a guest, in the encoding order of the instruction set (SDM vol. 2, 2.2.1.2): index = register number. */
+/*
+ * General registers of a guest, in the encoding order of the instruction set (SDM vol. 2, 2.2.1.2): index = register
+ * number.
+ */
 struct guest_regs {
     union {
         struct {

@@ -59,8 +59,8 @@ void vmcs_set_host(struct vcpu *v)
 
 /*
  * Each entry starts the preemption timer with this (SDM vol. 3, 25.5.1; IA32_VMX_MISC 4:0 is its rate), so that no
- * guest keeps a processor longer. An interrupt ends a guest at once, but not on every processor: Bochs 2.7 holds back the
- * interrupts that come in a guest which was entered with RFLAGS.IF clear and has not changed it since.
+ * guest keeps a processor longer. An interrupt ends a guest at once, but not on every processor: Bochs 2.7 holds back
+ * the interrupts that come in a guest which was entered with RFLAGS.IF clear and has not changed it since.
  */
 static uint32_t longest_run(void)
 {

@@ -4,7 +4,9 @@
 
 #include "vmx/vcpu.h"
 
-/* The parts of a hardware task switch: task.c has the order of events, task_segments.c loads the new task's segments. */
+/*
+ * The parts of a hardware task switch: task.c has the order of events, task_segments.c loads the new task's segments.
+ */
 
 /* A segment descriptor (SDM vol. 3, 3.4.5), and where it stands. */
 struct descriptor {
@@ -25,7 +27,9 @@ uint32_t desc_limit(uint64_t raw);
 int task_read(struct vcpu *v, uint32_t linear, void *to, size_t n);
 int task_write(struct vcpu *v, uint32_t linear, const void *from, size_t n);
 
-/* Queues a fault about a selector; external: something outside the program caused it (EXT, SDM vol. 3, 6.13). -EFAULT. */
+/*
+ * Queues a fault about a selector; external: something outside the program caused it (EXT, SDM vol. 3, 6.13). -EFAULT.
+ */
 int task_fault(struct vcpu *v, uint8_t vector, uint16_t selector, bool external);
 
 /* The descriptor of a selector in the GDT or LDT. -ERANGE: outside the table. -EFAULT: as task_read. */

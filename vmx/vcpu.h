@@ -32,7 +32,7 @@ struct vcpu_ops {
     void (*interrupt)(uint8_t vector);             /* an interrupt of the real machine ended the guest's run */
     void (*stop)(struct vcpu *v, const char *why); /* this VM has made a mistake it cannot go on from */
     uint64_t (*wallclock)(struct vcpu *v);         /* ns since 1970 at the VM's tick 0 */
-    struct guest_regs *(*resume)(struct vcpu *v);  /* end of every exit: registers to enter the guest with, NULL: leave vmx_run */
+    struct guest_regs *(*resume)(struct vcpu *v);  /* end of an exit: registers to enter with, NULL: leave vmx_run */
 };
 
 /* An event to be delivered at the next entry, in the layout of the VM-entry interruption field. */
@@ -110,7 +110,9 @@ void vcpu_prepare_entry(struct vcpu *v);
 /* vmx/entry.asm: runs the loaded vCPU until ops->resume returns NULL. */
 void vmx_run(struct guest_regs *regs);
 
-/* Queues an exception for the guest; on top of another one it becomes a double or triple fault (SDM vol. 3, table 6-5). */
+/*
+ * Queues an exception for the guest; on top of another one it becomes a double or triple fault (SDM vol. 3, table 6-5).
+ */
 void vcpu_exception(struct vcpu *v, uint8_t vector);
 void vcpu_exception_error(struct vcpu *v, uint8_t vector, uint32_t error);
 void vcpu_page_fault(struct vcpu *v, uint64_t linear, uint32_t error);

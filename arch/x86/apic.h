@@ -30,8 +30,8 @@ void apic_timer_arm(uint64_t tsc);
 bool apic_in_service(uint8_t vector);
 
 /*
- * INIT, and the start-up IPI (which starts at physical address page * 4 KiB), to one processor or to APIC_OTHERS: all but
- * this one. Boot processor, either world, interrupts off; after apic_mmio_base.
+ * INIT, and the start-up IPI (which starts at physical address page * 4 KiB), to one processor or to APIC_OTHERS: all
+ * but this one. Boot processor, either world, interrupts off; after apic_mmio_base.
  */
 #define APIC_OTHERS UINT32_MAX
 void apic_init_signal(uint32_t apic_id);

@@ -36,10 +36,10 @@ int paging_unmap_page(uint64_t addr);
 int percpu_init(unsigned cpus, const uint32_t *apic_id, page_source pages, uint64_t (*contiguous)(unsigned pages));
 
 /*
- * In the firmware's world on the boot processor, after apic_mmio_base: can world_run leave it and come back, here and on
- * the others, which start and wait bring to it (boot_info)? -ENOTSUP when the state or the processor itself is not one
- * for that (5-level paging, PCIDs, no NX or PAT, a local APIC that is off or in another mode than the boot processor's),
- * after a line for each such processor. No processor is left behind. Also what start and wait return.
+ * In the firmware's world on the boot processor, after apic_mmio_base: can world_run leave it and come back, here and
+ * on the others, which start and wait bring to it (boot_info)? -ENOTSUP when the state or the processor itself is not
+ * one for that (5-level paging, PCIDs, no NX or PAT, a local APIC that is off or in another mode than the boot
+ * processor's), after a line for each such processor. No processor is left behind. Also what start and wait return.
  */
 int world_check(unsigned cpus, const uint32_t *apic_id, int (*start)(void (*fn)(unsigned index)), int (*wait)(void));
 
@@ -47,8 +47,8 @@ int world_check(unsigned cpus, const uint32_t *apic_id, int (*start)(void (*fn)(
  * World switch: from the firmware's world, with its stack, saves everything we will change, loads ours, calls fn(cpu)
  * on the processor's own stack with interrupts off, and when fn returns puts everything back. May be called again.
  * Saved: CR0/2/3/4, EFER, PAT, XCR0, GDT, IDT, TR, LDTR, segments, FS/GS bases, RFLAGS.IF, x87 and SSE state, the debug
- * registers, the MSRs of system calls, IA32_DEBUGCTL, XSS, SPEC_CTRL, TSC_AUX, IA32_MCi_CTL; the local APIC's SVR, TPR, LVTs and
- * timer (its mode is never changed); on the boot processor the masks of the 8259 pair and of the I/O APICs.
+ * registers, the MSRs of system calls, IA32_DEBUGCTL, XSS, SPEC_CTRL, TSC_AUX, IA32_MCi_CTL; the local APIC's SVR, TPR,
+ * LVTs and timer (its mode is never changed); on the boot processor the masks of the 8259 pair and of the I/O APICs.
  *
  * fn leaves VMX operation before it returns. An interrupt of the firmware's that was pending on the way in may arrive
  * in our world: acknowledge any vector that is not ours and forget it.

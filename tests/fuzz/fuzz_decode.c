@@ -65,8 +65,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct device device = { 0 };
-    struct insn_env env = { .ctx = &device, .dev_read = dev_read, .dev_write = dev_write, .mem_read = mem_read, .stack_size = 8,
-                            .mem_write = mem_write };
+    struct insn_env env = { .ctx = &device, .dev_read = dev_read, .dev_write = dev_write, .mem_read = mem_read,
+                            .mem_write = mem_write, .stack_size = 8 };
     struct guest_regs regs;
     uint64_t rflags;
     struct insn insn;

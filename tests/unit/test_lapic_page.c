@@ -194,7 +194,8 @@ static void write_page(unsigned offset, uint32_t value)
 /* What the guest reads from the page is what the registers hold. */
 static void test_shown(void **state)
 {
-    static const unsigned shown[] = { ID, VERSION, TPR, LDR, DFR, SVR, ESR, ICR, ICR2, LVTT, LINT0, LVTERR, TMICT, TDCR };
+    static const unsigned shown[] = { ID, VERSION, TPR, LDR, DFR, SVR, ESR, ICR, ICR2, LVTT, LINT0, LVTERR, TMICT,
+                                      TDCR };
 
     (void)state;
     write_page(LVTT, 0xffffffff);

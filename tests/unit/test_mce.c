@@ -140,8 +140,8 @@ static void registers_that_are_valid_are_told(void **state)
     assert_int_equal(mce_handle(), MCE_LOST);
     mce_report();
     assert_string_equal(said,
-        "mirrorball: machine check on cpu 1, bank 2: uncorrected and in use: data cache, data read, level 0 (and others "
-        "before it)\nmirrorball:   status f480000000000134  address 0000000012345000  misc 0000000000000000\n");
+        "mirrorball: machine check on cpu 1, bank 2: uncorrected and in use: data cache, data read, level 0 (and "
+        "others before it)\nmirrorball:   status f480000000000134  address 0000000012345000  misc 0000000000000000\n");
     said[0] = '\0';
     mce_report();
     assert_string_equal(said, "");

@@ -6,7 +6,8 @@
 
 /*
  * A VMCS of plain memory for tests on the host: the same two functions as vmx/vmcs_io.h, and a log of the writes.
- * Tests read and set fields directly (fake_vmcs.value[FIELD]) where a write should not be logged, and clear all with fake_vmcs_reset.
+ * Tests read and set fields directly (fake_vmcs.value[FIELD]) where a write should not be logged, and clear all with
+ * fake_vmcs_reset.
  */
 #define FAKE_VMCS_LOG 1024
 
