@@ -223,6 +223,7 @@ int mirrorball_main(const struct boot_info *boot)
     err = prepare(boot);
     if (!err) {
         traps_set_interrupt_handler(sched_interrupt);
+        traps_set_dump_hook(vcpu_dump_panic);
         err = boot->cpus > 1 ? boot->start_cpus(other_processor) : 0;
     }
     if (!err) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
 #include "arch/x86/cpu.h"
+#include "arch/x86/percpu.h"
 #include "lib/format.h"
 #include "lib/log.h"
 #include "vmx/vcpu.h"
@@ -50,6 +51,21 @@ void vcpu_last_exits(const struct vcpu *v, unsigned most, void (*print)(const ch
 static void print_warning(const char *line)
 {
     log_warn("%s", line);
+}
+
+static void print_error(const char *line)
+{
+    log_error("%s", line);
+}
+
+void vcpu_dump_panic(void)
+{
+    const struct vcpu *v = cpu_this()->vcpu;
+
+    if (!v)
+        return;
+    log_error("last VM exits of %lu of the vCPU that ran here:", v->exit_count);
+    vcpu_last_exits(v, DUMP_EXITS, print_error);
 }
 
 void vcpu_dump(struct vcpu *v, const char *why)

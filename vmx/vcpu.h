@@ -131,6 +131,8 @@ uint64_t vcpu_tick(const struct vcpu *v);          /* VM's clock now */
 void vcpu_dump(struct vcpu *v, const char *why);
 /* The last exits, at most this many, oldest first, a line each. Of another pCPU's vCPU some may be torn. */
 void vcpu_last_exits(const struct vcpu *v, unsigned most, void (*print)(const char *line));
+/* For traps_set_dump_hook: a panic's dump has the last exits of the vCPU that is loaded here, if one is. No locks. */
+void vcpu_dump_panic(void);
 /* The guest's linear memory at its present privilege; -EFAULT with *error_code for #PF, -ERANGE: not canonical, #GP. */
 int vcpu_translate(struct vcpu *v, uint64_t linear, unsigned access, struct gpa *out, uint32_t *error_code);
 /* The same, and queues the fault. */
