@@ -31,7 +31,7 @@ struct run_queue {
 static struct run_queue *queues;
 static _Atomic bool ending;
 
-static struct run_queue *my_queue(void) { return &queues[cpu_index()]; }
+static struct run_queue *my_queue(void) { return cpu_this()->sched; }
 static struct slot *slot_of(struct vcpu *v) { return container_of(v, struct slot, vcpu); }
 static uint64_t ms_ticks(uint64_t ms) { return ms * tsc_khz(); }
 
@@ -46,8 +46,10 @@ int sched_init(void)
     if (!mem.v)
         return -ENOMEM;
     queues = hpa_ptr(mem);
-    for (unsigned i = 0; i < cpu_count(); i++)
+    for (unsigned i = 0; i < cpu_count(); i++) {
         queues[i].armed = queues[i].console_poll = UINT64_MAX;
+        cpu_of(i)->sched = &queues[i];
+    }
     queues[0].console_poll = 0;
     return 0;
 }
@@ -85,6 +87,14 @@ void sched_kick(unsigned cpu)
         look_again();
 }
 
+void sched_post(unsigned cpu)
+{
+    if (cpu != cpu_index())
+        apic_ipi(cpu_of(cpu)->apic_id, VECTOR_POST);
+    else
+        look_again();
+}
+
 void sched_add(struct slot *slot)
 {
     struct run_queue *q = &queues[slot->vcpu.cpu];
@@ -114,7 +124,8 @@ void sched_interrupt(uint8_t vector)
 {
     if (vector == VECTOR_TIMER)
         my_queue()->armed = UINT64_MAX;
-    look_again();
+    if (vector != VECTOR_POST || my_queue()->count > 1)
+        look_again();
     if (vector != VECTOR_SPURIOUS && apic_in_service(vector))
         apic_eoi();
 }
@@ -135,7 +146,7 @@ static void do_requests(struct slot *s)
     uint32_t r = atomic_exchange(&s->requests, 0);
 
     if (r & REQUEST_INIT) {
-        board_lapic_reset(s->vm->board, s->vcpu.index);
+        board_lapic_reset(s->vcpu.devices);
         s->state = VCPU_WAIT_SIPI;
     }
     if ((r & REQUEST_SIPI) && s->state == VCPU_WAIT_SIPI) {
@@ -150,17 +161,15 @@ static bool runnable(struct slot *s)
     if (atomic_load(&s->vm->state) == VM_STOPPING || atomic_load(&s->requests))
         return true; /* it has to do something, if only to leave */
     if (s->state == VCPU_HALTED &&
-        (s->vcpu.nmis || (s->wake_on_interrupt && board_pending(s->vm->board, s->vcpu.index))))
+        (s->vcpu.nmis || (s->wake_on_interrupt && board_pending(s->vcpu.devices))))
         s->state = VCPU_RUNNABLE;
     return s->state == VCPU_RUNNABLE;
 }
 
 static void run_timers(struct slot *s)
 {
-    struct timer_queue *q = board_timers(s->vm->board, s->vcpu.index);
-
-    if (timer_next(q) <= vcpu_tick(&s->vcpu))
-        timer_run(q, vcpu_tick(&s->vcpu));
+    if (timer_next(s->timers) <= vcpu_tick(&s->vcpu))
+        timer_run(s->timers, vcpu_tick(&s->vcpu));
 }
 
 static uint64_t tsc_of(const struct slot *s, uint64_t tick)
@@ -174,18 +183,23 @@ static uint64_t next_deadline(struct run_queue *q, bool slice)
     uint64_t when = MIN(q->console_poll, slice ? q->slice_end : UINT64_MAX);
 
     for (struct slot *s = q->head; s; s = s->next)
-        when = MIN(when, tsc_of(s, timer_next(board_timers(s->vm->board, s->vcpu.index))));
+        when = MIN(when, tsc_of(s, timer_next(s->timers)));
     return when;
+}
+
+static __attribute__((noinline)) bool set_timer(struct run_queue *q, uint64_t when)
+{
+    q->armed = when;
+    apic_timer_arm(when);
+    return true;
 }
 
 static void arm(struct run_queue *q, bool slice)
 {
     uint64_t when = next_deadline(q, slice);
 
-    if (when != q->armed) {
-        q->armed = when;
-        apic_timer_arm(when);
-    }
+    if (when != q->armed)
+        (void)set_timer(q, when);
 }
 
 static void poll_console(struct run_queue *q)
@@ -254,14 +268,12 @@ static bool home_calls(void)
  * Since the last look nothing has changed but what the vCPU itself did to its devices: whatever others do comes with an
  * interrupt, whatever else it does itself with a kick, and both ask for a look. Its timers may be due earlier now.
  */
-static bool goes_on(struct slot *s, struct run_queue *q)
+static inline bool goes_on(struct slot *s, struct run_queue *q)
 {
-    uint64_t when = tsc_of(s, timer_next(board_timers(s->vm->board, s->vcpu.index)));
+    uint64_t when = tsc_of(s, timer_next(s->timers));
 
-    if (when < q->armed) {
-        q->armed = when;
-        apic_timer_arm(when);
-    }
+    if (when < q->armed)
+        (void)set_timer(q, when);
     return s->state == VCPU_RUNNABLE && rdtsc() < MIN(s->vcpu.look_at, when);
 }
 
@@ -290,6 +302,18 @@ static struct guest_regs *look(struct vcpu *v)
             return NULL;
         idle(q);
     }
+}
+
+/* The same from the short way of an exit: a deadline that has passed already comes as an interrupt. */
+bool sched_goes_on(struct vcpu *v)
+{
+    struct slot *s = slot_of(v);
+    struct run_queue *q = my_queue();
+    uint64_t when = tsc_of(s, timer_next(s->timers));
+
+    if (!v->look_at || atomic_load_explicit(v->news, memory_order_relaxed))
+        return false;
+    return when >= q->armed || set_timer(q, when);
 }
 
 struct guest_regs *sched_resume(struct vcpu *v)

@@ -24,7 +24,11 @@ void sched_add(struct slot *slot);
 /* Lets a pCPU look again at what it has to do. Any processor; nothing if it is this one. */
 void sched_kick(unsigned cpu);
 
+/* The same when all there is to see is an interrupt of a vCPU or an earlier timer of its: cheaper if it runs alone. */
+void sched_post(unsigned cpu);
+
 /* vcpu_ops: see there. */
 struct guest_regs *sched_resume(struct vcpu *v);
+bool sched_goes_on(struct vcpu *v);
 void sched_halt(struct vcpu *v);
 void sched_interrupt(uint8_t vector);

@@ -163,7 +163,10 @@ static struct slot *new_slot(struct vm *vm, unsigned index)
     s->vcpu.cpu = vm->cpu[index];
     s->vcpu.vpid = (uint16_t)(1 + vm->index * CONFIG_MAX_VCPUS + index);
     s->vcpu.tsc_base = vm->tsc_base;
-    s->vcpu.apic_page = board_apic_page(vm->board, index);
+    s->vcpu.devices = board_vcpu(vm->board, index);
+    s->vcpu.apic_page = board_apic_page(s->vcpu.devices);
+    s->vcpu.news = board_news(s->vcpu.devices);
+    s->timers = board_timers(s->vcpu.devices);
     if (vcpu_init(&s->vcpu)) {
         page_free(mem, order_for(sizeof(struct slot)));
         return NULL;

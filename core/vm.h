@@ -27,6 +27,7 @@ struct vm;
 struct slot {
     struct vcpu vcpu;
     struct vm *vm;
+    struct timer_queue *timers; /* its devices' */
     struct slot *next;         /* on its pCPU's list */
     enum vcpu_state state;
     bool wake_on_interrupt;    /* halted with IF set */

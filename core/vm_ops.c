@@ -13,71 +13,76 @@ static struct vm *vm_of(struct vcpu *v) { return v->owner; }
 
 static uint32_t pio_read(struct vcpu *v, uint16_t port, unsigned size)
 {
-    return board_pio_read(vm_of(v)->board, v->index, port, size);
+    return board_pio_read(v->devices, port, size);
 }
 
 static void pio_write(struct vcpu *v, uint16_t port, unsigned size, uint32_t value)
 {
-    board_pio_write(vm_of(v)->board, v->index, port, size, value);
+    board_pio_write(v->devices, port, size, value);
 }
 
 static uint64_t mmio_read(struct vcpu *v, struct gpa at, unsigned size)
 {
-    return board_mmio_read(vm_of(v)->board, v->index, at, size);
+    return board_mmio_read(v->devices, at, size);
 }
 
 static void mmio_write(struct vcpu *v, struct gpa at, unsigned size, uint64_t value)
 {
-    board_mmio_write(vm_of(v)->board, v->index, at, size, value);
+    board_mmio_write(v->devices, at, size, value);
 }
 
 static int msr_read(struct vcpu *v, uint32_t msr, uint64_t *value)
 {
-    return board_msr_read(vm_of(v)->board, v->index, msr, value);
+    return board_msr_read(v->devices, msr, value);
+}
+
+static __attribute__((noinline)) int write_apic_base(struct vcpu *v, uint64_t value)
+{
+    int err = board_msr_write(v->devices, MSR_APIC_BASE, value);
+
+    if (!err)
+        (void)vm_map_apic(vm_of(v)); /* without its page the local APIC still answers, with an exit */
+    return err;
 }
 
 static int msr_write(struct vcpu *v, uint32_t msr, uint64_t value)
 {
-    int err = board_msr_write(vm_of(v)->board, v->index, msr, value);
-
-    if (!err && msr == MSR_APIC_BASE)
-        vm_map_apic(vm_of(v));
-    return err;
+    return msr == MSR_APIC_BASE ? write_apic_base(v, value) : board_msr_write(v->devices, msr, value);
 }
 
 static uint8_t cr8(struct vcpu *v)
 {
-    return board_tpr(vm_of(v)->board, v->index);
+    return board_tpr(v->devices);
 }
 
 static void set_cr8(struct vcpu *v, uint8_t value)
 {
-    board_set_tpr(vm_of(v)->board, v->index, value);
+    board_set_tpr(v->devices, value);
 }
 
 static bool pending(struct vcpu *v)
 {
-    return board_pending(vm_of(v)->board, v->index);
+    return board_look(v->devices);
 }
 
 static int take_interrupt(struct vcpu *v)
 {
-    return board_take_interrupt(vm_of(v)->board, v->index);
+    return board_take_interrupt(v->devices);
 }
 
 static bool apicv_state(struct vcpu *v, struct apicv_state *out)
 {
-    return board_apicv_state(vm_of(v)->board, v->index, out);
+    return board_apicv_state(v->devices, out);
 }
 
 static void apic_written(struct vcpu *v, unsigned offset)
 {
-    board_apic_written(vm_of(v)->board, v->index, offset);
+    board_apic_written(v->devices, offset);
 }
 
 static void apic_ended(struct vcpu *v, uint8_t vector)
 {
-    board_apic_ended(vm_of(v)->board, v->index, vector);
+    board_apic_ended(v->devices, vector);
 }
 
 static void stop(struct vcpu *v, const char *why)
@@ -109,8 +114,9 @@ const struct vcpu_ops vm_vcpu_ops = {
     .pio_read = pio_read, .pio_write = pio_write, .mmio_read = mmio_read, .mmio_write = mmio_write,
     .msr_read = msr_read, .msr_write = msr_write, .cr8 = cr8, .set_cr8 = set_cr8, .pending = pending,
     .take_interrupt = take_interrupt, .apicv_state = apicv_state, .apic_written = apic_written,
-    .apic_ended = apic_ended, .hypercall = hypercall_handle, .halt = sched_halt, .interrupt = sched_interrupt,
-    .stop = stop, .wallclock = wallclock_at_start, .resume = sched_resume,
+    .apic_ended = apic_ended, .hypercall = hypercall_handle, .quick_hypercall = hypercall_quick, .halt = sched_halt,
+    .interrupt = sched_interrupt,
+    .stop = stop, .wallclock = wallclock_at_start, .resume = sched_resume, .goes_on = sched_goes_on,
 };
 
 static uint64_t now(void *ctx)
@@ -121,6 +127,11 @@ static uint64_t now(void *ctx)
 static void kick(void *ctx, unsigned vcpu)
 {
     sched_kick(((struct vm *)ctx)->slots[vcpu]->vcpu.cpu);
+}
+
+static void post(void *ctx, unsigned vcpu)
+{
+    sched_post(((struct vm *)ctx)->slots[vcpu]->vcpu.cpu);
 }
 
 static void request(struct vm *vm, unsigned vcpu, uint32_t what)
@@ -168,6 +179,6 @@ static uint64_t wallclock(void *ctx)
 }
 
 const struct board_ops vm_board_ops = {
-    .now = now, .kick = kick, .init = init, .sipi = sipi, .nmi = nmi, .power = power, .serial_out = serial_out,
+    .now = now, .kick = post, .init = init, .sipi = sipi, .nmi = nmi, .power = power, .serial_out = serial_out,
     .wallclock = wallclock,
 };

@@ -6,3 +6,5 @@
 
 /* VMCALL at CPL 0: runs the call in v->regs.rax and puts its result there. */
 void hypercall_handle(struct vcpu *v);
+/* The same on the short way of the exit; false: this call takes the whole way. */
+bool hypercall_quick(struct vcpu *v);

@@ -35,4 +35,5 @@ void acpi_pm_power_button(struct acpi_pm *pm);
 
 /* Ports base to base + ACPI_PM_SIZE - 1. */
 uint64_t acpi_pm_read(void *pm, uint64_t port, unsigned size);
+bool acpi_pm_peek(const void *pm, uint64_t port, unsigned size, uint64_t *value);
 void acpi_pm_write(void *pm, uint64_t port, unsigned size, uint64_t value);

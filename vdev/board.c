@@ -43,32 +43,38 @@ static void enter(struct board *b)
 
 static bool is_wanted(const struct board_later *later)
 {
-    return (later->fx.kick | later->fx.nmi | later->fx.init | later->fx.sipi) || later->transmit || later->power;
+    return (later->fx.kick | later->fx.nmi | later->fx.init | later->fx.sipi) || later->timer || later->transmit ||
+           later->power;
 }
 
-/*
- * self: the vCPU that called; it looks at its interrupts before it goes on, so it is not kicked. vCPU 0 is kicked when
- * its queue now begins earlier.
- */
-static void leave(struct board *b, unsigned self)
+static __attribute__((noinline)) void leave_and_do(struct board *b, unsigned self)
 {
-    struct board_later later;
+    struct board_later later = b->later;
 
-    if (timer_next(&b->vcpu[0].queue) < b->next_timer)
-        b->later.fx.kick |= BIT(0);
-    if (!is_wanted(&b->later)) {
-        spin_unlock(&b->lock);
-        return;
-    }
-    later = b->later;
     b->later = (struct board_later){ .transmit = false };
     spin_unlock(&b->lock);
 
+    if (later.timer)
+        b->ops.kick(b->ctx, 0);
     if (later.transmit)
         b->ops.serial_out(b->ctx, later.byte);
     perform(b, &later.fx, self);
     if (later.power)
         b->ops.power(b->ctx, later.what);
+}
+
+/*
+ * self: the vCPU that called; it looks at its interrupts when there is news of them, so it is not kicked. vCPU 0 is
+ * kicked in any case when its queue now begins earlier.
+ */
+static void leave(struct board *b, unsigned self)
+{
+    if (timer_next(&b->vcpu[0].queue) < b->next_timer)
+        b->later.timer = true;
+    if (is_wanted(&b->later))
+        leave_and_do(b, self);
+    else
+        spin_unlock(&b->lock);
 }
 
 /* The 8259s' INTR goes to LINT0 of every local APIC. */
@@ -203,21 +209,23 @@ static void add_ranges(struct bus *bus, const struct bus_range *ranges, unsigned
 static void map_devices(struct board *b)
 {
     const struct bus_range ports[] = {
-        { COM1_BASE, COM1_BASE + 7, 1, false, &b->com1, uart_read, uart_write },
-        { BOARD_PM_BASE, BOARD_PM_BASE + ACPI_PM_SIZE - 1, 4, false, &b->pm, acpi_pm_read, acpi_pm_write },
-        { 0x20, 0x21, 1, false, &b->pic, pic_read, pic_write },
-        { 0xa0, 0xa1, 1, false, &b->pic, pic_read, pic_write },
-        { 0x40, 0x43, 1, false, &b->pit, pit_read, pit_write },
-        { 0x61, 0x61, 1, false, &b->pit, pit_port61_read, pit_port61_write },
-        { 0x70, 0x71, 1, false, &b->rtc, rtc_read, rtc_write },
-        { 0x60, 0x60, 1, false, &b->kbd, kbd_read, kbd_write },
-        { 0x64, 0x64, 1, false, &b->kbd, kbd_read, kbd_write },
-        { 0x92, 0x92, 1, false, &b->kbd, kbd_port92_read, kbd_port92_write },
-        { 0x4d0, 0x4d1, 1, false, &b->pic, pic_elcr_read, pic_elcr_write },
-        { CF9_PORT, CF9_PORT, 1, true, &b->kbd, kbd_cf9_read, kbd_cf9_write },    /* inside PCI's address register */
+        { COM1_BASE, COM1_BASE + 7, 1, false, &b->com1, uart_read, uart_write, uart_peek },
+        { BOARD_PM_BASE, BOARD_PM_BASE + ACPI_PM_SIZE - 1, 4, false, &b->pm, acpi_pm_read, acpi_pm_write,
+          acpi_pm_peek },
+        { 0x20, 0x21, 1, false, &b->pic, pic_read, pic_write, NULL },
+        { 0xa0, 0xa1, 1, false, &b->pic, pic_read, pic_write, NULL },
+        { 0x40, 0x43, 1, false, &b->pit, pit_read, pit_write, NULL },
+        { 0x61, 0x61, 1, false, &b->pit, pit_port61_read, pit_port61_write, NULL },
+        { 0x70, 0x71, 1, false, &b->rtc, rtc_read, rtc_write, NULL },
+        { 0x60, 0x60, 1, false, &b->kbd, kbd_read, kbd_write, NULL },
+        { 0x64, 0x64, 1, false, &b->kbd, kbd_read, kbd_write, NULL },
+        { 0x92, 0x92, 1, false, &b->kbd, kbd_port92_read, kbd_port92_write, NULL },
+        { 0x4d0, 0x4d1, 1, false, &b->pic, pic_elcr_read, pic_elcr_write, NULL },
+        { CF9_PORT, CF9_PORT, 1, true, &b->kbd, kbd_cf9_read, kbd_cf9_write, NULL }, /* inside PCI's address register */
     };
     const struct bus_range memory[] = {
-        { BOARD_IOAPIC_BASE, BOARD_IOAPIC_BASE + PAGE_SIZE - 1, 8, true, &b->ioapic, ioapic_read, ioapic_write },
+        { BOARD_IOAPIC_BASE, BOARD_IOAPIC_BASE + PAGE_SIZE - 1, 8, true, &b->ioapic, ioapic_read, ioapic_write,
+          NULL },
     };
 
     add_ranges(&b->ports, ports, ARRAY_SIZE(ports));
@@ -235,9 +243,14 @@ size_t board_size(unsigned vcpus)
     return pages_offset(vcpus) + vcpus * PAGE_SIZE;
 }
 
-void *board_apic_page(struct board *b, unsigned vcpu)
+void *board_apic_page(struct board_vcpu *v)
 {
-    return (char *)b + pages_offset(b->config.vcpus) + vcpu * PAGE_SIZE;
+    return (char *)v->board + pages_offset(v->board->config.vcpus) + v->lapic.id * PAGE_SIZE;
+}
+
+struct board_vcpu *board_vcpu(struct board *b, unsigned vcpu)
+{
+    return &b->vcpu[vcpu];
 }
 
 bool board_xapic_plain(struct board *b)
@@ -255,7 +268,9 @@ static void init_vcpus(struct board *b)
         struct board_vcpu *v = &b->vcpu[i];
 
         b->net.lapic[i] = &v->lapic;
-        lapic_init(&v->lapic, i, board_apic_page(b, i), &b->clock, &v->queue, &lapic_wires, b);
+        v->board = b;
+        v->lapic.id = i;
+        lapic_init(&v->lapic, i, board_apic_page(v), &b->clock, &v->queue, &lapic_wires, b);
     }
 }
 
@@ -308,7 +323,7 @@ void board_reset(struct board *b)
 }
 
 /* Without the lock: the map of the ports does not change. */
-static bool nobody_there(struct board *b, uint16_t port, unsigned size)
+static inline bool nobody_there(struct board *b, uint16_t port, unsigned size)
 {
     if (bus_may_have(&b->ports, port, size))
         return false;
@@ -316,43 +331,57 @@ static bool nobody_there(struct board *b, uint16_t port, unsigned size)
     return true;
 }
 
-uint32_t board_pio_read(struct board *b, unsigned vcpu, uint16_t port, unsigned size)
+static __attribute__((noinline)) uint32_t device_read(struct board_vcpu *v, uint16_t port, unsigned size)
 {
-    uint32_t value;
+    struct board *b = v->board;
+    uint64_t value;
 
-    if (nobody_there(b, port, size))
-        return (uint32_t)bus_ones(size);
+    if (bus_peek(&b->ports, port, size, &value))
+        return (uint32_t)value;
     enter(b);
-    value = (uint32_t)bus_read(&b->ports, port, size);
-    leave(b, vcpu);
-    return value;
+    value = bus_read(&b->ports, port, size);
+    leave(b, v->lapic.id);
+    return (uint32_t)value;
 }
 
-void board_pio_write(struct board *b, unsigned vcpu, uint16_t port, unsigned size, uint32_t value)
+static __attribute__((noinline)) void device_write(struct board_vcpu *v, uint16_t port, unsigned size, uint32_t value)
 {
-    if (nobody_there(b, port, size))
-        return;
+    struct board *b = v->board;
+
     enter(b);
     bus_write(&b->ports, port, size, value);
-    leave(b, vcpu);
+    leave(b, v->lapic.id);
 }
 
-uint64_t board_mmio_read(struct board *b, unsigned vcpu, struct gpa addr, unsigned size)
+uint32_t board_pio_read(struct board_vcpu *v, uint16_t port, unsigned size)
 {
-    struct lapic *l = &b->vcpu[vcpu].lapic;
+    return nobody_there(v->board, port, size) ? (uint32_t)bus_ones(size) : device_read(v, port, size);
+}
+
+void board_pio_write(struct board_vcpu *v, uint16_t port, unsigned size, uint32_t value)
+{
+    if (!nobody_there(v->board, port, size))
+        device_write(v, port, size, value);
+}
+
+uint64_t board_mmio_read(struct board_vcpu *v, struct gpa addr, unsigned size)
+{
+    struct lapic *l = &v->lapic;
+    struct board *b = v->board;
     uint64_t value;
 
     if (lapic_owns(l, addr.v))
         return lapic_mmio_read(l, addr.v & (PAGE_SIZE - 1), size) & bus_ones(size);
     enter(b);
     value = bus_read(&b->memory, addr.v, size);
-    leave(b, vcpu);
+    leave(b, l->id);
     return value;
 }
 
-void board_mmio_write(struct board *b, unsigned vcpu, struct gpa addr, unsigned size, uint64_t value)
+void board_mmio_write(struct board_vcpu *v, struct gpa addr, unsigned size, uint64_t value)
 {
-    struct lapic *l = &b->vcpu[vcpu].lapic;
+    struct lapic *l = &v->lapic;
+    struct board *b = v->board;
 
     if (lapic_owns(l, addr.v)) {
         lapic_mmio_write(l, addr.v & (PAGE_SIZE - 1), size, value);
@@ -360,96 +389,103 @@ void board_mmio_write(struct board *b, unsigned vcpu, struct gpa addr, unsigned 
     }
     enter(b);
     bus_write(&b->memory, addr.v, size, value);
-    leave(b, vcpu);
+    leave(b, l->id);
 }
 
-int board_msr_read(struct board *b, unsigned vcpu, uint32_t msr, uint64_t *value)
+int board_msr_read(struct board_vcpu *v, uint32_t msr, uint64_t *value)
 {
-    return lapic_msr_read(&b->vcpu[vcpu].lapic, msr, value);
+    return lapic_msr_read(&v->lapic, msr, value);
 }
 
-int board_msr_write(struct board *b, unsigned vcpu, uint32_t msr, uint64_t value)
+int board_msr_write(struct board_vcpu *v, uint32_t msr, uint64_t value)
 {
-    return lapic_msr_write(&b->vcpu[vcpu].lapic, msr, value);
+    return lapic_msr_write(&v->lapic, msr, value);
 }
 
-uint8_t board_tpr(struct board *b, unsigned vcpu)
+uint8_t board_tpr(struct board_vcpu *v)
 {
-    return (uint8_t)(lapic_tpr(&b->vcpu[vcpu].lapic) >> 4);
+    return (uint8_t)(lapic_tpr(&v->lapic) >> 4);
 }
 
-void board_set_tpr(struct board *b, unsigned vcpu, uint8_t tpr)
+void board_set_tpr(struct board_vcpu *v, uint8_t tpr)
 {
-    lapic_set_tpr(&b->vcpu[vcpu].lapic, (uint8_t)((tpr & 15) << 4));
+    lapic_set_tpr(&v->lapic, (uint8_t)((tpr & 15) << 4));
 }
 
 /* An interrupt of the 8259s for this vCPU? */
-static bool extint_pending(struct board *b, const struct lapic *l)
+static bool extint_pending(const struct board_vcpu *v)
 {
-    return atomic_load(&b->intr) && lapic_takes_extint(l);
+    return atomic_load(&v->board->intr) && lapic_takes_extint(&v->lapic);
 }
 
-bool board_pending(struct board *b, unsigned vcpu)
+bool board_pending(struct board_vcpu *v)
 {
-    const struct lapic *l = &b->vcpu[vcpu].lapic;
+    return lapic_pending(&v->lapic) >= 0 || extint_pending(v);
+}
 
-    return lapic_pending(l) >= 0 || extint_pending(b, l);
+const _Atomic bool *board_news(struct board_vcpu *v)
+{
+    return &v->lapic.news;
+}
+
+bool board_look(struct board_vcpu *v)
+{
+    atomic_exchange(&v->lapic.news, false);
+    return board_pending(v);
 }
 
 /* The INTA cycles, unless another vCPU was faster. */
-static int take_extint(struct board *b, unsigned vcpu)
+static int take_extint(struct board_vcpu *v)
 {
+    struct board *b = v->board;
     int vector = -1;
 
     enter(b);
     if (atomic_load(&b->intr))
         vector = pic_acknowledge(&b->pic);
-    leave(b, vcpu);
+    leave(b, v->lapic.id);
     return vector;
 }
 
-int board_take_interrupt(struct board *b, unsigned vcpu)
+int board_take_interrupt(struct board_vcpu *v)
 {
-    struct lapic *l = &b->vcpu[vcpu].lapic;
     int vector = -1;
 
-    if (extint_pending(b, l))
-        vector = take_extint(b, vcpu);
-    if (vector < 0 && !b->config.apicv)
-        vector = lapic_take(l);
+    if (extint_pending(v))
+        vector = take_extint(v);
+    if (vector < 0 && !v->board->config.apicv)
+        vector = lapic_take(&v->lapic);
     if (vector >= 0)
-        b->interrupts++;
+        v->board->interrupts++;
     return vector;
 }
 
-bool board_apicv_state(struct board *b, unsigned vcpu, struct apicv_state *out)
+bool board_apicv_state(struct board_vcpu *v, struct apicv_state *out)
 {
-    struct lapic *l = &b->vcpu[vcpu].lapic;
-
-    if (!lapic_apicv_state(l, out))
+    if (!lapic_apicv_state(&v->lapic, out))
         return false;
-    out->extint = extint_pending(b, l);
+    out->extint = extint_pending(v);
     return true;
 }
 
-void board_apic_written(struct board *b, unsigned vcpu, unsigned offset)
+void board_apic_written(struct board_vcpu *v, unsigned offset)
 {
-    lapic_page_written(&b->vcpu[vcpu].lapic, offset);
+    lapic_page_written(&v->lapic, offset);
 }
 
-void board_apic_ended(struct board *b, unsigned vcpu, uint8_t vector)
+void board_apic_ended(struct board_vcpu *v, uint8_t vector)
 {
-    lapic_page_ended(&b->vcpu[vcpu].lapic, vector);
+    lapic_page_ended(&v->lapic, vector);
 }
 
-void board_lapic_reset(struct board *b, unsigned vcpu)
+void board_lapic_reset(struct board_vcpu *v)
 {
-    lapic_reset(&b->vcpu[vcpu].lapic);
+    lapic_reset(&v->lapic);
 }
 
-struct timer_queue *board_timers(struct board *b, unsigned vcpu)
+struct timer_queue *board_timers(struct board_vcpu *v)
 {
-    return &b->vcpu[vcpu].queue;
+    return &v->queue;
 }
 
 bool board_serial_in(struct board *b, uint8_t byte)

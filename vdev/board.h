@@ -13,6 +13,7 @@
  * that could call back (kick, init, sipi, nmi, power, serial_out).
  */
 struct board;
+struct board_vcpu;             /* its part for one vCPU */
 
 enum board_power { BOARD_POWER_OFF, BOARD_RESET };
 
@@ -48,52 +49,62 @@ void board_init(struct board *b, const struct board_config *config, const struct
 /* Back to power-on state (the VM's reset); all vCPUs are stopped. */
 void board_reset(struct board *b);
 
+/* The part for this vCPU, as long as the board is there. */
+struct board_vcpu *board_vcpu(struct board *b, unsigned vcpu);
+
 /* Port I/O, size 1, 2 or 4. Ports nobody owns read all ones; both directions count them. */
-uint32_t board_pio_read(struct board *b, unsigned vcpu, uint16_t port, unsigned size);
-void board_pio_write(struct board *b, unsigned vcpu, uint16_t port, unsigned size, uint32_t value);
+uint32_t board_pio_read(struct board_vcpu *v, uint16_t port, unsigned size);
+void board_pio_write(struct board_vcpu *v, uint16_t port, unsigned size, uint32_t value);
 
 /*
  * Device memory, size 1, 2, 4 or 8, outside RAM. Memory nobody owns reads all ones, writes vanish; both are counted.
  * Own vCPU: each has its own local APIC's page.
  */
-uint64_t board_mmio_read(struct board *b, unsigned vcpu, struct gpa addr, unsigned size);
-void board_mmio_write(struct board *b, unsigned vcpu, struct gpa addr, unsigned size, uint64_t value);
+uint64_t board_mmio_read(struct board_vcpu *v, struct gpa addr, unsigned size);
+void board_mmio_write(struct board_vcpu *v, struct gpa addr, unsigned size, uint64_t value);
 
 /*
  * MSRs of the local APIC: IA32_APIC_BASE, TSC_DEADLINE (in the VM's ticks: the caller takes the guest's own adjustment
  * out, but leaves 0 alone), 0x800-0x8ff. Own vCPU. -EINVAL means #GP.
  */
-int board_msr_read(struct board *b, unsigned vcpu, uint32_t msr, uint64_t *value);
-int board_msr_write(struct board *b, unsigned vcpu, uint32_t msr, uint64_t value);
+int board_msr_read(struct board_vcpu *v, uint32_t msr, uint64_t *value);
+int board_msr_write(struct board_vcpu *v, uint32_t msr, uint64_t value);
 
 /* CR8, 0 to 15: bits 7:4 of the task priority register. Own vCPU. */
-uint8_t board_tpr(struct board *b, unsigned vcpu);
-void board_set_tpr(struct board *b, unsigned vcpu, uint8_t cr8);
+uint8_t board_tpr(struct board_vcpu *v);
+void board_set_tpr(struct board_vcpu *v, uint8_t cr8);
 
 /* Would an external interrupt be delivered now if IF were set? Own vCPU, cheap: asked before every entry. */
-bool board_pending(struct board *b, unsigned vcpu);
+bool board_pending(struct board_vcpu *v);
+/* The same before an entry, without APICv: what is news is known from then on. */
+bool board_look(struct board_vcpu *v);
+/*
+ * Set whenever something happens, to the local APIC or in it, that decides which interrupt is due. board_look and
+ * board_apicv_state clear it. Any pCPU may read it.
+ */
+const _Atomic bool *board_news(struct board_vcpu *v);
 /*
  * Takes it: vector 0-255, or -1 if it went away. From the local APIC (IRR to ISR; not with APICv) or, through
  * LINT0/ExtINT, from the 8259s. Own vCPU.
  */
-int board_take_interrupt(struct board *b, unsigned vcpu);
+int board_take_interrupt(struct board_vcpu *v);
 
 /*
  * With APICv (vmx/apicv.h). The virtual-APIC page of a vCPU. Are all local APICs in xAPIC mode at their usual address?
  * Own vCPU: what the processor must be told before the guest runs on, false: nothing; the guest has written the
  * register at this offset of the page; it has ended this level-triggered interrupt.
  */
-void *board_apic_page(struct board *b, unsigned vcpu);
+void *board_apic_page(struct board_vcpu *v);
 bool board_xapic_plain(struct board *b);
-bool board_apicv_state(struct board *b, unsigned vcpu, struct apicv_state *out);
-void board_apic_written(struct board *b, unsigned vcpu, unsigned offset);
-void board_apic_ended(struct board *b, unsigned vcpu, uint8_t vector);
+bool board_apicv_state(struct board_vcpu *v, struct apicv_state *out);
+void board_apic_written(struct board_vcpu *v, unsigned offset);
+void board_apic_ended(struct board_vcpu *v, uint8_t vector);
 
 /* INIT reached this vCPU: its local APIC goes to its state after INIT (SDM vol. 3, 11.4.7.3). Own vCPU. */
-void board_lapic_reset(struct board *b, unsigned vcpu);
+void board_lapic_reset(struct board_vcpu *v);
 
 /* The timers to run on this vCPU's pCPU (PIT, RTC and the like are on vCPU 0's queue). */
-struct timer_queue *board_timers(struct board *b, unsigned vcpu);
+struct timer_queue *board_timers(struct board_vcpu *v);
 
 /* A character for COM1's receiver; false: no room now, try later. */
 bool board_serial_in(struct board *b, uint8_t byte);

@@ -18,6 +18,7 @@
 /* Calls to the house above that must wait until the lock is released. */
 struct board_later {
     struct apic_effects fx;
+    bool timer;                 /* vCPU 0's queue begins earlier */
     bool transmit;
     uint8_t byte;               /* one access sends at most one */
     bool power;
@@ -26,6 +27,7 @@ struct board_later {
 
 struct board_vcpu {
     struct lapic lapic;
+    struct board *board;
     struct timer_queue queue;
 };
 

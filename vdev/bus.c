@@ -41,6 +41,13 @@ static const struct bus_range *find_piece(const struct bus *bus, uint64_t addr)
     return r && !r->exact ? r : NULL;
 }
 
+bool bus_peek(const struct bus *bus, uint64_t addr, unsigned size, uint64_t *value)
+{
+    const struct bus_range *r = find_whole(bus, addr, size);
+
+    return r && r->peek && r->peek(r->device, addr, size, value);
+}
+
 uint64_t bus_read(struct bus *bus, uint64_t addr, unsigned size)
 {
     const struct bus_range *r = find_whole(bus, addr, size);

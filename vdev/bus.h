@@ -17,6 +17,8 @@ struct bus_range {
     void *device;
     uint64_t (*read)(void *device, uint64_t addr, unsigned size);
     void (*write)(void *device, uint64_t addr, unsigned size, uint64_t value);
+    /* Optional: reads what changes nothing by being read. False: not this one. Without the board's lock. */
+    bool (*peek)(const void *device, uint64_t addr, unsigned size, uint64_t *value);
 };
 
 #define BUS_MAX_RANGES 24
@@ -37,6 +39,8 @@ static inline bool bus_may_have(const struct bus *bus, uint64_t addr, unsigned s
     return (bus->filter >> (addr >> 4 & 63) | bus->filter >> ((addr + size - 1) >> 4 & 63)) & 1;
 }
 
+/* Reads without the board's lock, if this can be (bus_range.peek). size 1, 2, 4 or 8. */
+bool bus_peek(const struct bus *bus, uint64_t addr, unsigned size, uint64_t *value);
 /* size 1, 2, 4 or 8. */
 uint64_t bus_read(struct bus *bus, uint64_t addr, unsigned size);
 void bus_write(struct bus *bus, uint64_t addr, unsigned size, uint64_t value);

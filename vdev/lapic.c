@@ -288,6 +288,7 @@ void lapic_init(struct lapic *l, unsigned id, void *page, const struct vclock *c
     l->wires = wires;
     l->ctx = ctx;
     l->timer.fire = lapic_timer_fire;
+    queue->own = &l->timer;
     lapic_power_on(l);
 }
 
@@ -498,7 +499,7 @@ void lapic_mmio_write(struct lapic *l, unsigned offset, unsigned size, uint64_t 
  * Modes change only along the arrows of figure 11-27. Disabling keeps the registers, as the SDM allows, but stops the
  * timer; the address may move in xAPIC mode.
  */
-static int write_base(struct lapic *l, uint64_t value)
+static __attribute__((noinline)) int write_base(struct lapic *l, uint64_t value)
 {
     uint64_t from = l->base & BASE_MODE, to = value & BASE_MODE;
 
@@ -515,22 +516,23 @@ static int write_base(struct lapic *l, uint64_t value)
     return 0;
 }
 
-int lapic_msr_read(struct lapic *l, uint32_t msr, uint64_t *value)
+static __attribute__((noinline)) int x2apic_read(struct lapic *l, unsigned reg, uint64_t *value)
 {
-    unsigned reg = msr - MSR_X2APIC_BASE;
-
-    if (msr == MSR_APIC_BASE) {
-        *value = l->base;
-        return 0;
-    }
-    if (msr == MSR_TSC_DEADLINE) {
-        *value = l->tsc_deadline;
-        return 0;
-    }
     if (!lapic_is_x2apic(l) || reg >= REG_COUNT || !(X2APIC_READ >> reg & 1))
         return -EINVAL;
     collect(l);
     *value = reg == REG_ICR ? icr(l) : read_register(l, reg);
+    return 0;
+}
+
+int lapic_msr_read(struct lapic *l, uint32_t msr, uint64_t *value)
+{
+    if (msr == MSR_APIC_BASE)
+        *value = l->base;
+    else if (msr == MSR_TSC_DEADLINE)
+        *value = l->tsc_deadline;
+    else
+        return x2apic_read(l, msr - MSR_X2APIC_BASE, value);
     return 0;
 }
 
@@ -556,16 +558,8 @@ static uint64_t reserved_bits(unsigned reg)
     }
 }
 
-int lapic_msr_write(struct lapic *l, uint32_t msr, uint64_t value)
+static __attribute__((noinline)) int x2apic_write(struct lapic *l, unsigned reg, uint64_t value)
 {
-    unsigned reg = msr - MSR_X2APIC_BASE;
-
-    if (msr == MSR_APIC_BASE)
-        return write_base(l, value);
-    if (msr == MSR_TSC_DEADLINE) {
-        lapic_timer_set_deadline(l, value);
-        return 0;
-    }
     if (!lapic_is_x2apic(l) || reg >= REG_COUNT || !(X2APIC_WRITE >> reg & 1) || (value & reserved_bits(reg)))
         return -EINVAL;
     if (reg == REG_ICR) {
@@ -578,6 +572,15 @@ int lapic_msr_write(struct lapic *l, uint32_t msr, uint64_t value)
         write_register(l, reg, (uint32_t)value);
     }
     return 0;
+}
+
+int lapic_msr_write(struct lapic *l, uint32_t msr, uint64_t value)
+{
+    if (msr == MSR_TSC_DEADLINE) {
+        lapic_timer_set_deadline(l, value);
+        return 0;
+    }
+    return msr == MSR_APIC_BASE ? write_base(l, value) : x2apic_write(l, msr - MSR_X2APIC_BASE, value);
 }
 
 /* The page holds what the guest wrote, whole; what the register makes of it replaces it. */

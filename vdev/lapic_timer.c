@@ -33,13 +33,13 @@ void lapic_timer_stop(struct lapic *l)
 {
     l->expiry = 0;
     l->tsc_deadline = 0;
-    timer_cancel(l->queue, &l->timer);
+    timer_set_own(l->queue, TIMER_NEVER);
 }
 
 static void start(struct lapic *l, uint64_t expiry)
 {
     l->expiry = expiry;
-    timer_arm(l->queue, &l->timer, expiry);
+    timer_set_own(l->queue, expiry);
 }
 
 /* Between one-shot and periodic the count goes on; to and from TSC-deadline mode it stops. */
@@ -81,18 +81,13 @@ static void post(struct lapic *l)
         l->wires->kick(l->ctx, l->id);
 }
 
+/* One that has passed fires like the others: timers that are due run before the vCPU goes on. */
 void lapic_timer_set_deadline(struct lapic *l, uint64_t tick)
 {
-    uint64_t now = vclock_now(l->clock);
-
     if (mode(l) != TSC_DEADLINE)
         return;
-    lapic_timer_stop(l);
     l->tsc_deadline = tick;
-    if (tick && tick <= now)
-        lapic_timer_fire(&l->timer, now);
-    else if (tick)
-        timer_arm(l->queue, &l->timer, tick);
+    timer_set_own(l->queue, tick ? tick : TIMER_NEVER);
 }
 
 /* What the current-count register shows: rounded up, so that 0 means it is over. */

@@ -72,6 +72,10 @@ static struct vtimer *pop_due(struct timer_queue *q, uint64_t now)
 
 void timer_run(struct timer_queue *q, uint64_t now)
 {
+    if (~q->own_left <= now) {
+        timer_set_own(q, TIMER_NEVER);
+        q->own->fire(q->own, now);
+    }
     for (unsigned n = 0; n < TIMER_RUN_MAX; n++) {
         struct vtimer *t = pop_due(q, now);
 

@@ -75,9 +75,12 @@ static uint8_t interrupt_id(const struct uart *u)
 /* OUT2 gates the interrupt on a PC; loopback mode takes the outputs away. */
 static void update_irq(struct uart *u)
 {
-    bool gate = (u->mcr & (MCR_OUT2 | MCR_LOOP)) == MCR_OUT2;
+    bool gate = (u->mcr & (MCR_OUT2 | MCR_LOOP)) == MCR_OUT2, level = gate && interrupt_id(u) != IIR_NONE;
 
-    line_set(&u->irq, gate && interrupt_id(u) != IIR_NONE);
+    if (level == u->level)
+        return;
+    u->level = level;
+    line_set(&u->irq, level);
 }
 
 void uart_init(struct uart *u, struct irq_line irq, void (*transmit)(void *ctx, uint8_t byte), void *ctx)
@@ -97,7 +100,8 @@ void uart_reset(struct uart *u)
     u->msr_delta = u->line_errors = 0;
     u->thr_interrupt = false;
     u->head = u->count = 0;
-    update_irq(u);
+    u->level = false;
+    line_set(&u->irq, false);
 }
 
 static void push(struct uart *u, uint8_t byte)
@@ -262,4 +266,16 @@ uint64_t uart_read(void *uart, uint64_t port, unsigned size)
     value = read_register(u, reg);
     update_irq(u);
     return value;
+}
+
+/* The line status without errors: drivers poll it. */
+bool uart_peek(const void *uart, uint64_t port, unsigned size, uint64_t *value)
+{
+    const struct uart *u = uart;
+
+    (void)size;
+    if ((port & 7) != LSR || __atomic_load_n(&u->line_errors, __ATOMIC_RELAXED))
+        return false;
+    *value = LSR_EMPTY | (__atomic_load_n(&u->count, __ATOMIC_RELAXED) ? LSR_DATA : 0);
+    return true;
 }

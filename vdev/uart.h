@@ -14,6 +14,7 @@ struct uart {
     uint8_t ier, fcr, lcr, mcr, scratch, divisor[2];
     uint8_t msr_delta;          /* bits 3:0 of the modem status */
     uint8_t line_errors;        /* overrun and break, until read */
+    bool level;                 /* of its interrupt line */
     bool thr_interrupt;         /* the transmitter became empty since this was last told */
     uint8_t fifo[UART_FIFO];
     unsigned head, count;
@@ -32,4 +33,5 @@ bool uart_receive(struct uart *u, uint8_t byte);
 
 /* Ports: the low three bits choose the register. */
 uint64_t uart_read(void *uart, uint64_t port, unsigned size);
+bool uart_peek(const void *uart, uint64_t port, unsigned size, uint64_t *value);
 void uart_write(void *uart, uint64_t port, unsigned size, uint64_t value);

@@ -59,10 +59,11 @@ static void set_mode(bool x2apic)
     vmwrite(VMCS_CTRL_MSR_BITMAP, x2apic ? x2apic_bitmap.v : msr_bitmap().v);
 }
 
-static void set_eoi_exits(const uint64_t bits[4])
+static void set_eoi_exits(struct vcpu *v, const uint64_t bits[4], bool all)
 {
     for (unsigned i = 0; i < 4; i++)
-        vmwrite((enum vmcs_field)(VMCS_CTRL_EOI_EXIT_0 + 2 * i), bits[i]);
+        if (all || bits[i] != v->apicv.eoi_exit[i])
+            vmwrite((enum vmcs_field)(VMCS_CTRL_EOI_EXIT_0 + 2 * i), bits[i]);
 }
 
 void apicv_reset(struct vcpu *v)
@@ -75,7 +76,7 @@ void apicv_reset(struct vcpu *v)
     vmwrite(VMCS_CTRL_TPR_THRESHOLD, 0);
     vmwrite(VMCS_GUEST_INTR_STATUS, 0);
     set_mode(false);
-    set_eoi_exits(v->apicv.eoi_exit);
+    set_eoi_exits(v, v->apicv.eoi_exit, true);
 }
 
 bool apicv_pending(struct vcpu *v)
@@ -87,8 +88,7 @@ bool apicv_pending(struct vcpu *v)
     vmwrite(VMCS_GUEST_INTR_STATUS, (uint32_t)next.in_service << 8 | next.requested);
     if (next.x2apic != v->apicv.x2apic)
         set_mode(next.x2apic);
-    if (memcmp(next.eoi_exit, v->apicv.eoi_exit, sizeof(next.eoi_exit)))
-        set_eoi_exits(next.eoi_exit);
+    set_eoi_exits(v, next.eoi_exit, false);
     v->apicv = next;
     return next.extint;
 }

@@ -6,9 +6,8 @@
 #include "lib/string.h"
 #include "vmx/caps.h"
 #include "vmx/pvclock.h"
+#include "vmx/quick.h"
 #include "vmx/setup.h"
-#include "vmx/vcpu.h"
-#include "vmx/vmcs_io.h"
 
 #define B(n) (1u << (n))
 
@@ -211,40 +210,70 @@ void cpuid_forget(struct vcpu *v)
     memset(v->cpuid, 0, sizeof(v->cpuid));
 }
 
-/* Apart from the common way, which then needs no more registers than it has. */
-static __attribute__((noinline)) void find_answer(struct vcpu *v, struct cpuid_answer *a, uint64_t key)
-{
-    uint32_t leaf = (uint32_t)(~key >> 32), subleaf = (uint32_t)~key;
-    struct cpuid_context x = { .vcpu = v->index, .vcpus = v->vcpus };
-    uint64_t base;
-
-    if (leaf == 1 && !v->ops->msr_read(v, MSR_APIC_BASE, &base))
-        x.apic_off = !(base & APIC_BASE_ENABLE);
-    if (leaf == 0xd && vcpu_xcr0_allowed())
-        x.xcr0 = xgetbv(0);
-    *a = (struct cpuid_answer){ key, cpuid_guest(leaf, subleaf, &x) };
-}
-
 /* Leaves that look at ECX. */
 static bool has_subleaves(uint32_t leaf)
 {
     return leaf < 32 && (B(4) | B(7) | B(0xb) | B(0xd)) >> leaf & 1;
 }
 
+/* Those of subleaf 0 are where one looks who does not know yet whether the leaf has subleaves. */
+static struct cpuid_answer *answer_at(struct vcpu *v, uint32_t leaf, uint32_t subleaf)
+{
+    return &v->cpuid[(leaf ^ leaf >> 26 ^ subleaf << 3) % CPUID_ANSWERS];
+}
+
+static const struct cpuid_answer *find_answer(struct vcpu *v, uint32_t leaf, uint32_t ecx)
+{
+    bool subleaves = has_subleaves(leaf);
+    uint32_t subleaf = subleaves ? ecx : 0;
+    struct cpuid_answer *a = answer_at(v, leaf, subleaf);
+    struct cpuid_context x = { .vcpu = v->index, .vcpus = v->vcpus };
+    uint64_t base;
+
+    if (a->not_leaf == ~leaf && a->subleaf == subleaf)
+        return a;
+    if (leaf == 1 && !v->ops->msr_read(v, MSR_APIC_BASE, &base))
+        x.apic_off = !(base & APIC_BASE_ENABLE);
+    if (leaf == 0xd && vcpu_xcr0_allowed())
+        x.xcr0 = xgetbv(0);
+    *a = (struct cpuid_answer){ ~leaf, subleaf, subleaves, cpuid_guest(leaf, subleaf, &x) };
+    return a;
+}
+
 /* CR4 changes without an exit: its bit in leaf 1 is not kept. */
+static inline void give(struct vcpu *v, uint32_t leaf, const struct cpuid_result *c)
+{
+    v->regs.rax = c->r[CPUID_EAX];
+    v->regs.rbx = c->r[CPUID_EBX];
+    v->regs.rcx = c->r[CPUID_ECX];
+    v->regs.rdx = c->r[CPUID_EDX];
+    if (leaf == 1 && vmread_sure(VMCS_GUEST_CR4) & CR4_OSXSAVE)
+        v->regs.rcx |= B(27);
+}
+
 void exit_cpuid(struct vcpu *v)
 {
-    uint32_t leaf = (uint32_t)v->regs.rax, subleaf = has_subleaves(leaf) ? (uint32_t)v->regs.rcx : 0;
-    uint64_t key = ~((uint64_t)leaf << 32 | subleaf);
-    struct cpuid_answer *a = &v->cpuid[(leaf ^ leaf >> 27 ^ subleaf << 3) % CPUID_ANSWERS];
+    uint32_t leaf = (uint32_t)v->regs.rax;
 
-    if (a->key != key)
-        find_answer(v, a, key);
-    v->regs.rax = a->result.r[CPUID_EAX];
-    v->regs.rbx = a->result.r[CPUID_EBX];
-    v->regs.rcx = a->result.r[CPUID_ECX];
-    v->regs.rdx = a->result.r[CPUID_EDX];
-    if (leaf == 1 && vmread(VMCS_GUEST_CR4) & CR4_OSXSAVE)
-        v->regs.rcx |= B(27);
+    give(v, leaf, &find_answer(v, leaf, (uint32_t)v->regs.rcx)->result);
     vcpu_skip(v);
+}
+
+/* What was asked before. */
+enum quick quick_cpuid(struct vcpu *v, struct exit_record *r)
+{
+    uint32_t leaf = (uint32_t)v->regs.rax, ecx = (uint32_t)v->regs.rcx;
+    const struct cpuid_answer *a = answer_at(v, leaf, 0);
+    uint64_t next;
+
+    if (a->subleaves) {
+        a = answer_at(v, leaf, ecx);
+        if (a->subleaf != ecx)
+            return QUICK_NOT;
+    }
+    if (a->not_leaf != ~leaf || !quick_next(r->rip, &next))
+        return QUICK_NOT;
+    give(v, leaf, &a->result);
+    vmwrite_sure(VMCS_GUEST_RIP, next);
+    return QUICK_DONE;
 }

@@ -12,7 +12,9 @@ struct cpuid_result { uint32_t r[4]; };
 /* Answers given, by a hash of leaf and subleaf: programs ask the same dozens again each time they start. */
 #define CPUID_ANSWERS 64u
 struct cpuid_answer {
-    uint64_t key;              /* ~(leaf << 32 | subleaf); 0 also says what an unknown leaf gives: nothing */
+    uint32_t not_leaf;         /* ~leaf: an empty one says of leaf 0xffffffff what is true, that it gives nothing */
+    uint32_t subleaf;
+    uint32_t subleaves;        /* the leaf looks at ECX */
     struct cpuid_result result;
 };
 

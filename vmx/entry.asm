@@ -1,56 +1,60 @@
 ; SPDX-License-Identifier: GPL-2.0-only
 ; Copyright (C) 2026 The Mirrorball authors
 ;
-; Into the guest and out again. HOST_RSP is the end of the vCPU's guest_regs, so that the exit's pushes fill it
-; (vmx/regs.h: rax lowest); then the processor's own stack is taken from gs:8 (arch/x86/percpu.h: vmx_stack).
-; The guest's rsp is in the VMCS: its slot only keeps the numbering.
-bits 64
-default rel
-%define VMX_STACK gs:8
+; Into the guest and out again. HOST_RSP is the vCPU's guest_regs (vmx/regs.h), whose slots have the numbers below; then
+; the processor's own stack is taken. What C keeps for its caller stays in the registers while vmx_try_exit sees
+; whether the exit can be done with a few instructions, as most can. The guest's rsp is in the VMCS.
+%define VMX_STACK gs:8                      ; arch/x86/percpu.h
+%define VCPU      gs:16                     ; begins with its guest_regs
 
 global vmx_run, vmx_exit
-extern vmx_handle_exit, vmx_handle_failure
+extern vmx_try_exit, vmx_handle_exit, vmx_handle_failure
+
+%macro SAVE 3-*                             ; base, then registers, each with its slot
+%xdefine BASE %1
+%rep (%0 - 1) / 2
+        mov     [BASE + 8 * %3], %2
+%rotate 2
+%endrep
+%endmacro
+%macro LOAD 3-*
+%xdefine BASE %1
+%rep (%0 - 1) / 2
+        mov     %2, [BASE + 8 * %3]
+%rotate 2
+%endrep
+%endmacro
 
 section .text
 vmx_run:                                    ; (struct guest_regs *rdi)
-        push    rbx
-        push    rbp
-        push    r12
-        push    r13
-        push    r14
-        push    r15
-        sub     rsp, 8                      ; C expects 16-byte alignment at calls
+        sub     rsp, 7 * 8                  ; C expects 16-byte alignment at calls
+        SAVE    rsp, rbx, 0, rbp, 1, r12, 2, r13, 3, r14, 4, r15, 5
         mov     [VMX_STACK], rsp
         mov     rax, rdi
 enter:
-        mov     rsp, rax
-%macro  POP 1-*
-%rep %0
-        pop     %1
-%rotate 1
-%endrep
-%endmacro
-        POP     rax, rcx, rdx, rbx, rbp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15
+        LOAD    rax, rbp, 5, r12, 12, r13, 13, r14, 14, r15, 15
+enter_rest:
+        LOAD    rax, rcx, 1, rdx, 2, rbx, 3, rsi, 6, rdi, 7, r8, 8, r9, 9, r10, 10, r11, 11, rax, 0
         vmresume
         vmlaunch                            ; VMRESUME failed: the VMCS was never launched
-        mov     rsp, [VMX_STACK]            ; neither worked
-        call    vmx_handle_failure
-        jmp     leave
-%macro  PUSH 1-*
-%rep %0
-        push    %1
-%rotate 1
-%endrep
-%endmacro
+        call    vmx_handle_failure          ; neither worked
+        jmp     again
 vmx_exit:                                   ; HOST_RIP
-        PUSH    r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rsp, rbx, rdx, rcx, rax
+        SAVE    rsp, rax, 0, rcx, 1, rdx, 2, rbx, 3, rsi, 6, rdi, 7, r8, 8, r9, 9, r10, 10, r11, 11
         mov     rdi, rsp
         mov     rsp, [VMX_STACK]
+        call    vmx_try_exit
+        mov     esi, eax
+        mov     rax, [VCPU]
+        test    esi, esi
+        jz      enter_rest
+        SAVE    rax, rbp, 5, r12, 12, r13, 13, r14, 14, r15, 15
+        mov     rdi, rax
         call    vmx_handle_exit
-leave:
+again:
         test    rax, rax
         jnz     enter
-        add     rsp, 8
-        POP     r15, r14, r13, r12, rbp, rbx
+        LOAD    rsp, rbx, 0, rbp, 1, r12, 2, r13, 3, r14, 4, r15, 5
+        add     rsp, 7 * 8
         ret
 section .note.GNU-stack noalloc noexec nowrite progbits

@@ -9,10 +9,12 @@
 #include "vmx/cpuid.h"
 #include "vmx/cr.h"
 #include "vmx/msr.h"
+#include "vmx/quick.h"
 #include "vmx/setup.h"
-#include "vmx/vmcs_io.h"
 
-struct guest_regs *vmx_handle_exit(struct guest_regs *regs);
+/* From vmx/entry.asm. */
+enum quick vmx_try_exit(struct guest_regs *regs);
+struct guest_regs *vmx_handle_exit(struct guest_regs *regs, enum quick tried);
 struct guest_regs *vmx_handle_failure(void);
 
 /*
@@ -104,6 +106,15 @@ static void exit_vmcall(struct vcpu *v)
     v->ops->hypercall(v);
 }
 
+static enum quick quick_vmcall(struct vcpu *v, struct exit_record *r)
+{
+    uint64_t next;
+
+    if (AR_DPL((uint32_t)vmread_sure(VMCS_GUEST_SS_AR)) || !quick_next(r->rip, &next) || !v->ops->quick_hypercall(v))
+        return QUICK_NOT;
+    return quick_end(v, next);
+}
+
 #define XCR0_AVX512 0xe0ull
 
 /* SDM vol. 1, 13.3: components that go together; the rest of the rules is in vcpu_xcr0_allowed. */
@@ -141,53 +152,54 @@ static void exit_failed_entry(struct vcpu *v)
     v->ops->stop(v, why);
 }
 
-/*
- * Quiet ones change nothing that ops->resume looks at, but for an exception they may queue: while nothing else is due,
- * the guest goes on at once. What comes from elsewhere meanwhile is an interrupt of the real machine, and that ends the
- * guest's run again.
- */
-static const struct handler {
-    void (*run)(struct vcpu *v);
-    bool quiet;
-} handlers[EXIT_REASON_COUNT] = {
-    [EXIT_REASON_EXCEPTION_NMI]      = { exit_exception_nmi, false },
-    [EXIT_REASON_EXTERNAL_INTERRUPT] = { exit_external_interrupt, false },
-    [EXIT_REASON_TRIPLE_FAULT]       = { exit_triple_fault, false },
-    [EXIT_REASON_INTERRUPT_WINDOW]   = { exit_interrupt_window, false },
-    [EXIT_REASON_NMI_WINDOW]         = { exit_nmi_window, false },
-    [EXIT_REASON_TASK_SWITCH]        = { exit_task_switch, false },
-    [EXIT_REASON_CPUID]              = { exit_cpuid, true },
-    [EXIT_REASON_GETSEC]             = { exit_undefined, false },
-    [EXIT_REASON_HLT]                = { exit_hlt, false },
-    [EXIT_REASON_INVD]               = { exit_invd, true },
-    [EXIT_REASON_RDPMC]              = { exit_general_protection, false },
-    [EXIT_REASON_VMCALL]             = { exit_vmcall, true },
-    [EXIT_REASON_VMCLEAR]            = { exit_undefined, false },
-    [EXIT_REASON_VMLAUNCH]           = { exit_undefined, false },
-    [EXIT_REASON_VMPTRLD]            = { exit_undefined, false },
-    [EXIT_REASON_VMPTRST]            = { exit_undefined, false },
-    [EXIT_REASON_VMREAD]             = { exit_undefined, false },
-    [EXIT_REASON_VMRESUME]           = { exit_undefined, false },
-    [EXIT_REASON_VMWRITE]            = { exit_undefined, false },
-    [EXIT_REASON_VMXOFF]             = { exit_undefined, false },
-    [EXIT_REASON_VMXON]              = { exit_undefined, false },
-    [EXIT_REASON_CR_ACCESS]          = { exit_cr_access, false },
-    [EXIT_REASON_IO]                 = { exit_io, false },
-    [EXIT_REASON_RDMSR]              = { exit_rdmsr, true },
-    [EXIT_REASON_WRMSR]              = { exit_wrmsr, false },
-    [EXIT_REASON_MWAIT]              = { exit_undefined, false },
-    [EXIT_REASON_MONITOR]            = { exit_undefined, false },
-    [EXIT_REASON_APIC_ACCESS]        = { exit_apic_access, false },
-    [EXIT_REASON_VIRTUAL_EOI]        = { exit_virtual_eoi, false },
-    [EXIT_REASON_EPT_VIOLATION]      = { exit_ept_violation, false },
-    [EXIT_REASON_INVEPT]             = { exit_undefined, false },
-    [EXIT_REASON_INVVPID]            = { exit_undefined, false },
-    [EXIT_REASON_PREEMPTION_TIMER]   = { exit_preemption_timer, false },
-    [EXIT_REASON_WBINVD]             = { exit_invd, true },
-    [EXIT_REASON_XSETBV]             = { exit_xsetbv, false },
-    [EXIT_REASON_APIC_WRITE]         = { exit_apic_write, false },
-    [EXIT_REASON_VMFUNC]             = { exit_undefined, false },
-    [EXIT_REASON_ENCLS]              = { exit_undefined, false },
+static void (*const handlers[EXIT_REASON_COUNT])(struct vcpu *v) = {
+    [EXIT_REASON_EXCEPTION_NMI]      = exit_exception_nmi,
+    [EXIT_REASON_EXTERNAL_INTERRUPT] = exit_external_interrupt,
+    [EXIT_REASON_TRIPLE_FAULT]       = exit_triple_fault,
+    [EXIT_REASON_INTERRUPT_WINDOW]   = exit_interrupt_window,
+    [EXIT_REASON_NMI_WINDOW]         = exit_nmi_window,
+    [EXIT_REASON_TASK_SWITCH]        = exit_task_switch,
+    [EXIT_REASON_CPUID]              = exit_cpuid,
+    [EXIT_REASON_GETSEC]             = exit_undefined,
+    [EXIT_REASON_HLT]                = exit_hlt,
+    [EXIT_REASON_INVD]               = exit_invd,
+    [EXIT_REASON_RDPMC]              = exit_general_protection,
+    [EXIT_REASON_VMCALL]             = exit_vmcall,
+    [EXIT_REASON_VMCLEAR]            = exit_undefined,
+    [EXIT_REASON_VMLAUNCH]           = exit_undefined,
+    [EXIT_REASON_VMPTRLD]            = exit_undefined,
+    [EXIT_REASON_VMPTRST]            = exit_undefined,
+    [EXIT_REASON_VMREAD]             = exit_undefined,
+    [EXIT_REASON_VMRESUME]           = exit_undefined,
+    [EXIT_REASON_VMWRITE]            = exit_undefined,
+    [EXIT_REASON_VMXOFF]             = exit_undefined,
+    [EXIT_REASON_VMXON]              = exit_undefined,
+    [EXIT_REASON_CR_ACCESS]          = exit_cr_access,
+    [EXIT_REASON_IO]                 = exit_io,
+    [EXIT_REASON_RDMSR]              = exit_rdmsr,
+    [EXIT_REASON_WRMSR]              = exit_wrmsr,
+    [EXIT_REASON_MWAIT]              = exit_undefined,
+    [EXIT_REASON_MONITOR]            = exit_undefined,
+    [EXIT_REASON_APIC_ACCESS]        = exit_apic_access,
+    [EXIT_REASON_VIRTUAL_EOI]        = exit_virtual_eoi,
+    [EXIT_REASON_EPT_VIOLATION]      = exit_ept_violation,
+    [EXIT_REASON_INVEPT]             = exit_undefined,
+    [EXIT_REASON_INVVPID]            = exit_undefined,
+    [EXIT_REASON_PREEMPTION_TIMER]   = exit_preemption_timer,
+    [EXIT_REASON_WBINVD]             = exit_invd,
+    [EXIT_REASON_XSETBV]             = exit_xsetbv,
+    [EXIT_REASON_APIC_WRITE]         = exit_apic_write,
+    [EXIT_REASON_VMFUNC]             = exit_undefined,
+    [EXIT_REASON_ENCLS]              = exit_undefined,
+};
+
+/* Those worth a short way. What comes from elsewhere meanwhile is an interrupt of the real machine: that is an exit. */
+static enum quick (*const quick[EXIT_REASON_COUNT])(struct vcpu *v, struct exit_record *r) = {
+    [EXIT_REASON_CPUID]  = quick_cpuid,
+    [EXIT_REASON_VMCALL] = quick_vmcall,
+    [EXIT_REASON_IO]     = quick_io,
+    [EXIT_REASON_RDMSR]  = quick_rdmsr,
+    [EXIT_REASON_WRMSR]  = quick_wrmsr,
 };
 
 static struct exit_record *last_record(struct vcpu *v)
@@ -200,15 +212,21 @@ uint64_t vcpu_qualification(struct vcpu *v)
     return last_record(v)->qualification = vmread(VMCS_EXIT_QUALIFICATION);
 }
 
-/* Returns the time. */
-static uint64_t record(struct vcpu *v, uint32_t reason)
+/* First of all, on the processor's own stack. */
+enum quick vmx_try_exit(struct guest_regs *regs)
 {
+    struct vcpu *v = container_of(regs, struct vcpu, regs);
     struct exit_record *r = &v->ring[v->exit_count++ % EXIT_RING];
+    uint64_t reason = vmread_sure(VMCS_EXIT_REASON);
 
-    r->reason = reason;
-    r->rip = vmread(VMCS_GUEST_RIP);
+    r->reason = (uint32_t)reason;
+    r->rip = vmread_sure(VMCS_GUEST_RIP);
     r->qualification = 0;
-    return r->tsc = rdtsc();
+    r->tsc = rdtsc();
+    if (reason >= EXIT_REASON_COUNT)
+        return QUICK_NOT;
+    v->exits[reason]++;
+    return quick[reason] && r->tsc < v->look_at ? quick[reason](v, r) : QUICK_NOT;
 }
 
 static void handle(struct vcpu *v, uint32_t reason)
@@ -221,28 +239,20 @@ static void handle(struct vcpu *v, uint32_t reason)
         return;
     }
     event_requeue(v);
-    if (reason < EXIT_REASON_COUNT && handlers[reason].run)
-        handlers[reason].run(v);
+    if (reason < EXIT_REASON_COUNT && handlers[reason])
+        handlers[reason](v);
     else
         v->ops->stop(v, exit_reason_name(reason));
 }
 
-/* From vmx/entry.asm, on the processor's own stack: what to enter with next, NULL to leave vmx_run. */
-struct guest_regs *vmx_handle_exit(struct guest_regs *regs)
+/* Then, with all registers saved, what was not done the short way: what to enter with next, NULL to leave vmx_run. */
+struct guest_regs *vmx_handle_exit(struct guest_regs *regs, enum quick tried)
 {
     struct vcpu *v = container_of(regs, struct vcpu, regs);
-    uint32_t reason = (uint32_t)vmread(VMCS_EXIT_REASON);
-    uint64_t now = record(v, reason);
 
-    if (reason < EXIT_REASON_COUNT)
-        v->exits[reason]++;
-    if (reason >= EXIT_REASON_COUNT || !handlers[reason].quiet) {
-        handle(v, reason);
-        return v->ops->resume(v);
-    }
-    v->event.info = 0; /* an instruction that exits is no event's delivery: what was injected has arrived */
-    handlers[reason].run(v);
-    return !v->event.info && now < v->look_at ? regs : v->ops->resume(v);
+    if (tried == QUICK_NOT)
+        handle(v, last_record(v)->reason);
+    return v->ops->resume(v);
 }
 
 /* VMRESUME and VMLAUNCH both failed without an exit: controls or host state are wrong, or there is no VMCS. */

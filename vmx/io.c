@@ -3,7 +3,7 @@
 #include "lib/string.h"
 #include "vmx/exits.h"
 #include "vmx/gwalk.h"
-#include "vmx/vmcs_io.h"
+#include "vmx/quick.h"
 
 /* Exit qualification of I/O instructions (SDM vol. 3, table 28-5). */
 #define IO_SIZE(q)  (((unsigned)(q) & 7) + 1)
@@ -83,22 +83,38 @@ static void io_string(struct vcpu *v, uint64_t q)
     vcpu_skip(v);
 }
 
+static inline void io_plain(struct vcpu *v, uint64_t q)
+{
+    unsigned size = IO_SIZE(q);
+    uint64_t mask = BIT(8 * size) - 1;
+
+    if (q & IO_IN) {
+        uint64_t value = v->ops->pio_read(v, IO_PORT(q), size) & mask;
+
+        v->regs.rax = size == 4 ? value : (v->regs.rax & ~mask) | value;
+    } else {
+        v->ops->pio_write(v, IO_PORT(q), size, (uint32_t)(v->regs.rax & mask));
+    }
+}
+
 void exit_io(struct vcpu *v)
 {
     uint64_t q = vcpu_qualification(v);
-    unsigned size = IO_SIZE(q);
 
     if (q & IO_STRING) {
         io_string(v, q);
-        return;
-    }
-    if (q & IO_IN) {
-        uint32_t value = v->ops->pio_read(v, IO_PORT(q), size);
-        uint64_t keep = size == 4 ? 0 : ~(BIT(8 * size) - 1);
-
-        v->regs.rax = (v->regs.rax & keep) | (value & (BIT(8 * size) - 1));
     } else {
-        v->ops->pio_write(v, IO_PORT(q), size, (uint32_t)(v->regs.rax & (BIT(8 * size) - 1)));
+        io_plain(v, q);
+        vcpu_skip(v);
     }
-    vcpu_skip(v);
+}
+
+enum quick quick_io(struct vcpu *v, struct exit_record *r)
+{
+    uint64_t q = r->qualification = vmread_sure(VMCS_EXIT_QUALIFICATION), next;
+
+    if (q & IO_STRING || !quick_next(r->rip, &next))
+        return QUICK_NOT;
+    io_plain(v, q);
+    return quick_end(v, next);
 }

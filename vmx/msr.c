@@ -9,8 +9,8 @@
 #include "vmx/cpuid.h"
 #include "vmx/cr.h"
 #include "vmx/pvclock.h"
+#include "vmx/quick.h"
 #include "vmx/setup.h"
-#include "vmx/vmcs_io.h"
 
 typedef int (*msr_read_fn)(struct vcpu *v, uint32_t msr, uint64_t *value);
 typedef int (*msr_write_fn)(struct vcpu *v, uint32_t msr, uint64_t value);
@@ -36,9 +36,14 @@ static int write_zero(struct vcpu *v, uint32_t msr, uint64_t value)
 
 static int read_board(struct vcpu *v, uint32_t msr, uint64_t *value)
 {
+    return v->ops->msr_read(v, msr, value);
+}
+
+static int read_deadline(struct vcpu *v, uint32_t msr, uint64_t *value)
+{
     int err = v->ops->msr_read(v, msr, value);
 
-    if (!err && msr == MSR_TSC_DEADLINE && *value)
+    if (!err && *value)
         *value += v->tsc_adjust;
     return err;
 }
@@ -53,12 +58,21 @@ static uint64_t tick_of(const struct vcpu *v, uint64_t value)
     return tick >= value ? tick : UINT64_MAX;
 }
 
-/* The board's clock is the VM's tick; the deadline the guest writes is in its own TSC. */
 static int write_board(struct vcpu *v, uint32_t msr, uint64_t value)
 {
-    if (msr == MSR_APIC_BASE)
-        cpuid_forget(v);
-    return v->ops->msr_write(v, msr, msr == MSR_TSC_DEADLINE && value ? tick_of(v, value) : value);
+    return v->ops->msr_write(v, msr, value);
+}
+
+/* The board's clock is the VM's tick; the deadline the guest writes is in its own TSC. */
+static int write_deadline(struct vcpu *v, uint32_t msr, uint64_t value)
+{
+    return v->ops->msr_write(v, msr, value ? tick_of(v, value) : 0);
+}
+
+static int write_apic_base(struct vcpu *v, uint32_t msr, uint64_t value)
+{
+    cpuid_forget(v);
+    return v->ops->msr_write(v, msr, value);
 }
 
 static int read_tsc(struct vcpu *v, uint32_t msr, uint64_t *value)
@@ -233,9 +247,9 @@ static const struct msr_rule {
     { MSR_STAR,            MSR_FMASK,           true,  NULL, NULL },
     { MSR_SYSENTER_CS,     MSR_SYSENTER_EIP,    true,  NULL, NULL },
     { MSR_PAT,             MSR_PAT,             true,  NULL, NULL },
-    { MSR_TSC_DEADLINE,    MSR_TSC_DEADLINE,    false, read_board, write_board },
+    { MSR_TSC_DEADLINE,    MSR_TSC_DEADLINE,    false, read_deadline, write_deadline },
     { MSR_X2APIC_BASE,     0x8ff,               false, read_board, write_board },
-    { MSR_APIC_BASE,       MSR_APIC_BASE,       false, read_board, write_board },
+    { MSR_APIC_BASE,       MSR_APIC_BASE,       false, read_board, write_apic_base },
     { MSR_EFER,            MSR_EFER,            false, read_efer, write_efer },
     { MSR_TSC,             MSR_TSC,             false, read_tsc, write_tsc },
     { MSR_TSC_ADJUST,      MSR_TSC_ADJUST,      false, read_tsc_adjust, write_tsc_adjust },
@@ -253,12 +267,31 @@ static const struct msr_rule {
     { MSR_PVCLOCK_WALL,    MSR_PVCLOCK_SYSTEM,  false, read_clock, write_clock },
 };
 
-static const struct msr_rule *find_rule(uint32_t msr)
+/* Those found lately, by a hash of the MSR; any processor may replace one. */
+static const struct msr_rule *_Atomic recent[64];
+
+static bool covers(const struct msr_rule *r, uint32_t msr)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
-        if (msr >= rules[i].first && msr <= rules[i].last)
+    return msr - r->first <= r->last - r->first;
+}
+
+static __attribute__((noinline)) const struct msr_rule *search_rule(uint32_t msr, const struct msr_rule *_Atomic *slot)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(rules); i++) {
+        if (covers(&rules[i], msr)) {
+            atomic_store_explicit(slot, &rules[i], memory_order_relaxed);
             return &rules[i];
+        }
+    }
     return NULL;
+}
+
+static inline const struct msr_rule *find_rule(uint32_t msr)
+{
+    const struct msr_rule *_Atomic *slot = &recent[(msr ^ msr >> 6) % ARRAY_SIZE(recent)];
+    const struct msr_rule *r = atomic_load_explicit(slot, memory_order_relaxed);
+
+    return r && covers(r, msr) ? r : search_rule(msr, slot);
 }
 
 int msr_guest_read(struct vcpu *v, uint32_t msr, uint64_t *value)
@@ -288,14 +321,50 @@ void exit_rdmsr(struct vcpu *v)
     vcpu_skip(v);
 }
 
+enum quick quick_rdmsr(struct vcpu *v, struct exit_record *r)
+{
+    uint64_t next, value;
+
+    if (!quick_next(r->rip, &next) || msr_guest_read(v, (uint32_t)v->regs.rcx, &value))
+        return QUICK_NOT;
+    v->regs.rax = (uint32_t)value;
+    v->regs.rdx = value >> 32;
+    vmwrite_sure(VMCS_GUEST_RIP, next);
+    return QUICK_DONE;
+}
+
+static uint64_t value_to_write(const struct vcpu *v)
+{
+    return (uint32_t)v->regs.rax | v->regs.rdx << 32;
+}
+
 void exit_wrmsr(struct vcpu *v)
 {
-    uint64_t value = (uint32_t)v->regs.rax | v->regs.rdx << 32;
-
-    if (msr_guest_write(v, (uint32_t)v->regs.rcx, value))
+    if (msr_guest_write(v, (uint32_t)v->regs.rcx, value_to_write(v)))
         vcpu_exception_error(v, 13, 0);
     else
         vcpu_skip(v);
+}
+
+/* Those of the local APIC; a write that fails has changed nothing. */
+enum quick quick_wrmsr(struct vcpu *v, struct exit_record *r)
+{
+    uint32_t msr = (uint32_t)v->regs.rcx;
+    uint64_t next;
+    int err;
+
+    if (!quick_next(r->rip, &next))
+        return QUICK_NOT;
+    if (msr == MSR_TSC_DEADLINE)
+        err = write_deadline(v, msr, value_to_write(v));
+    else if (msr >> 8 == MSR_X2APIC_BASE >> 8)
+        err = write_board(v, msr, value_to_write(v));
+    else
+        return QUICK_NOT;
+    if (err)
+        return QUICK_NOT;
+    vmwrite_sure(VMCS_GUEST_RIP, next);
+    return v->ops->goes_on(v) ? QUICK_DONE : QUICK_LOOK;
 }
 
 static struct hpa bitmap;

@@ -45,7 +45,7 @@ void vmcs_set_host(struct vcpu *v)
     vmwrite(VMCS_HOST_SYSENTER_CS, 0);
     vmwrite(VMCS_HOST_SYSENTER_ESP, 0);
     vmwrite(VMCS_HOST_SYSENTER_EIP, 0);
-    vmwrite(VMCS_HOST_RSP, (uint64_t)(&v->regs + 1));
+    vmwrite(VMCS_HOST_RSP, (uint64_t)&v->regs);
     vmwrite(VMCS_HOST_RIP, (uint64_t)vmx_exit);
 }
 

@@ -28,11 +28,13 @@ struct vcpu_ops {
     void (*apic_written)(struct vcpu *v, unsigned offset);             /* APICv: the guest's write is in the page */
     void (*apic_ended)(struct vcpu *v, uint8_t vector);                /* APICv: EOI of a level-triggered interrupt */
     void (*hypercall)(struct vcpu *v);             /* VMCALL at CPL 0: number and arguments in v->regs, result to rax */
+    bool (*quick_hypercall)(struct vcpu *v);       /* the same on the short way (vmx/quick.h); false: not this one */
     void (*halt)(struct vcpu *v);                  /* HLT: not to run until something is pending */
     void (*interrupt)(uint8_t vector);             /* an interrupt of the real machine ended the guest's run */
     void (*stop)(struct vcpu *v, const char *why); /* this VM has made a mistake it cannot go on from */
     uint64_t (*wallclock)(struct vcpu *v);         /* ns since 1970 at the VM's tick 0 */
     struct guest_regs *(*resume)(struct vcpu *v);  /* end of an exit: registers to enter with, NULL: leave vmx_run */
+    bool (*goes_on)(struct vcpu *v);               /* short form of it: the timers are set, and nothing else is due */
 };
 
 /* An event to be delivered at the next entry, in the layout of the VM-entry interruption field. */
@@ -56,10 +58,12 @@ struct exit_record { uint64_t tsc, rip, qualification; uint32_t reason; };
 struct vcpu_mtrr { uint64_t def_type, variable[2 * MTRR_VARIABLE], fixed[MTRR_FIXED]; };
 
 struct vcpu {
-    struct guest_regs regs;    /* first: VM exit pushes here (vmx/entry.asm) */
+    struct guest_regs regs;    /* first: vmx/entry.asm saves here */
     uint64_t look_at;          /* TSC until which a quiet exit goes straight back; 0: ask ops->resume */
+    const _Atomic bool *news;  /* something changed that decides which interrupt is due (vdev/board.h) */
     const struct vcpu_ops *ops;
     void *owner;               /* the VM, for core/ */
+    void *devices;             /* its part of the VM's board, for core/ */
     struct pmap *pmap;
     unsigned index;            /* in its VM; also its APIC id */
     unsigned vcpus;            /* of its VM */

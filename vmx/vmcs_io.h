@@ -20,6 +20,23 @@ static inline uint64_t vmread(enum vmcs_field f)
     return value;
 }
 
+/*
+ * The same for the short way of an exit: fields that every processor with VMX has, in the VMCS that was current a moment
+ * ago. They cannot fail.
+ */
+static inline uint64_t vmread_sure(enum vmcs_field f)
+{
+    uint64_t value;
+
+    __asm__ volatile("vmread %1, %0" : "=r"(value) : "r"((uint64_t)f) : "cc");
+    return value;
+}
+
+static inline void vmwrite_sure(enum vmcs_field f, uint64_t v)
+{
+    __asm__ volatile("vmwrite %0, %1" : : "r"(v), "r"((uint64_t)f) : "cc");
+}
+
 static inline void vmwrite(enum vmcs_field f, uint64_t v)
 {
     bool failed;

@@ -266,9 +266,10 @@ void apic_restore(const struct apic_state *s)
     apic_write(REG_SVR, s->svr); /* last: where the firmware had it off, this masks every LVT */
 }
 
-static bool ours_pending(void)
+/* In ISR or IRR: an interrupt of the hypervisor's. */
+static bool ours(unsigned reg)
 {
-    return bit_set(REG_IRR, VECTOR_TIMER) || bit_set(REG_IRR, VECTOR_KICK);
+    return bit_set(reg, VECTOR_TIMER) || bit_set(reg, VECTOR_KICK) || bit_set(reg, VECTOR_POST);
 }
 
 void apic_quiesce(void)
@@ -276,8 +277,8 @@ void apic_quiesce(void)
     apic_timer_arm(UINT64_MAX);
     apic_write(REG_LVT_TIMER, LVT_MASKED | VECTOR_TIMER);
     apic_write(REG_TPR, TPR_OURS_ONLY);
-    while (bit_set(REG_ISR, VECTOR_TIMER) || bit_set(REG_ISR, VECTOR_KICK))
+    while (ours(REG_ISR))
         apic_eoi();
-    for (unsigned i = 0; i < IPI_TRIES && ours_pending(); i++)
+    for (unsigned i = 0; i < IPI_TRIES && ours(REG_IRR); i++)
         sti_nop_cli();
 }

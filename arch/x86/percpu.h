@@ -8,12 +8,12 @@
 struct percpu {
     struct percpu *self;       /* gs:0 */
     uint64_t vmx_stack;        /* gs:8, vmx/entry.asm: stack to take on a VM exit */
+    void *vcpu;                /* gs:16, vmx/entry.asm: the vCPU that runs here now, or NULL (owned by core/) */
     unsigned index;            /* 0 = boot processor */
     uint32_t apic_id;
     unsigned node;
     void *stack_top;
     void *private;             /* arch/x86's own: GDT, TSS, IST stacks, saved firmware state */
-    void *vcpu;                /* the vCPU that runs here now, or NULL (owned by core/) */
     void *vmx;                 /* VMXON region and the like (owned by vmx/) */
     void *sched;               /* run queue (owned by core/) */
 };
@@ -26,7 +26,7 @@ static inline struct percpu *cpu_this(void)
 }
 static inline unsigned cpu_index(void) { return cpu_this()->index; }
 
-_Static_assert(offsetof(struct percpu, vmx_stack) == 8, "vmx/entry.asm");
+_Static_assert(offsetof(struct percpu, vmx_stack) == 8 && offsetof(struct percpu, vcpu) == 16, "vmx/entry.asm");
 
 /* The processor with this index, NULL past the last. */
 struct percpu *cpu_of(unsigned index);

@@ -123,42 +123,42 @@ static inline void run_us(uint64_t us)
         unsigned who = 0;
 
         for (unsigned i = 0; i < board->config.vcpus; i++)
-            if (timer_next(board_timers(board, i)) < next) {
-                next = timer_next(board_timers(board, i));
+            if (timer_next(board_timers(board_vcpu(board, i))) < next) {
+                next = timer_next(board_timers(board_vcpu(board, i)));
                 who = i;
             }
         if (next > end)
             break;
         board_tick = next > board_tick ? next : board_tick;
-        timer_run(board_timers(board, who), board_tick);
+        timer_run(board_timers(board_vcpu(board, who)), board_tick);
     }
     board_tick = end;
 }
 
 static inline void outb_to(unsigned vcpu, uint16_t port, uint32_t value)
 {
-    board_pio_write(board, vcpu, port, 1, value);
+    board_pio_write(board_vcpu(board, vcpu), port, 1, value);
 }
 
 static inline uint32_t inb_from(unsigned vcpu, uint16_t port)
 {
-    return board_pio_read(board, vcpu, port, 1);
+    return board_pio_read(board_vcpu(board, vcpu), port, 1);
 }
 
 static inline void apic_put(unsigned vcpu, unsigned reg, uint32_t value)
 {
-    board_mmio_write(board, vcpu, GPA(BOARD_LAPIC_BASE + reg), 4, value);
+    board_mmio_write(board_vcpu(board, vcpu), GPA(BOARD_LAPIC_BASE + reg), 4, value);
 }
 
 static inline uint32_t apic_get(unsigned vcpu, unsigned reg)
 {
-    return (uint32_t)board_mmio_read(board, vcpu, GPA(BOARD_LAPIC_BASE + reg), 4);
+    return (uint32_t)board_mmio_read(board_vcpu(board, vcpu), GPA(BOARD_LAPIC_BASE + reg), 4);
 }
 
 static inline void ioapic_put(unsigned index, uint32_t value)
 {
-    board_mmio_write(board, 0, GPA(BOARD_IOAPIC_BASE), 4, index);
-    board_mmio_write(board, 0, GPA(BOARD_IOAPIC_BASE + 0x10), 4, value);
+    board_mmio_write(board_vcpu(board, 0), GPA(BOARD_IOAPIC_BASE), 4, index);
+    board_mmio_write(board_vcpu(board, 0), GPA(BOARD_IOAPIC_BASE + 0x10), 4, value);
 }
 
 static inline void init_8259(uint8_t mask0, uint8_t mask1, uint8_t icw4)

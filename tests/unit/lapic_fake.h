@@ -10,6 +10,7 @@
 #define COUNT 20
 
 static struct lapic apic[COUNT];
+static struct timer_queue other_queues[COUNT];     /* but the first one's: fake_queue */
 static uint32_t pages[COUNT][PAGE_SIZE / 4];
 static struct apic_net net;
 static struct apic_effects fx;
@@ -78,7 +79,8 @@ static inline int setup(void **state)
     net.count = COUNT;
     net.turn = 0;
     for (unsigned i = 0; i < COUNT; i++) {
-        lapic_init(&apic[i], i, pages[i], &fake_clock, &fake_queue, &wires, NULL);
+        other_queues[i] = (struct timer_queue){ .head = NULL };
+        lapic_init(&apic[i], i, pages[i], &fake_clock, i ? &other_queues[i] : &fake_queue, &wires, NULL);
         put(i, SVR, 0x1ff);
         net.lapic[i] = &apic[i];
     }

@@ -280,6 +280,7 @@ static void out(unsigned offset, unsigned size, uint32_t value)
 static void test_pm_timer(void **state)
 {
     uint32_t start = in(8, 4);
+    uint64_t peeked;
 
     (void)state;
     fake_wait(FAKE_HZ);
@@ -288,6 +289,10 @@ static void test_pm_timer(void **state)
     assert_in_range(in(8, 4) - start, 3579544, 3579546);
     assert_int_equal(in(8, 1), in(8, 4) & 0xff);
     assert_int_equal(in(10, 2), in(8, 4) >> 16);
+    assert_true(acpi_pm_peek(&pm, BOARD_PM_BASE + 8, 4, &peeked));
+    assert_int_equal(peeked, in(8, 4));
+    assert_false(acpi_pm_peek(&pm, BOARD_PM_BASE, 4, &peeked));
+    assert_false(acpi_pm_peek(&pm, BOARD_PM_BASE + 8, 2, &peeked));
 }
 
 static void test_pm_registers(void **state)

@@ -8,14 +8,19 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/random.h"
 #include "tests/unit/vcpu_fake.h"
+#include "vmx/quick.h"
 
-struct guest_regs *vmx_handle_exit(struct guest_regs *regs);
+enum quick vmx_try_exit(struct guest_regs *regs);
+struct guest_regs *vmx_handle_exit(struct guest_regs *regs, enum quick tried);
 struct guest_regs *vmx_handle_failure(void);
 
 enum { UD = 6 };
 
-static unsigned resumes, interrupts;
+static unsigned resumes, interrupts, asked;
+static bool goes_on;
+static _Atomic bool news;
 static uint8_t last_interrupt;
 static struct vcpu_ops ops;
 
@@ -23,6 +28,21 @@ static struct guest_regs *op_resume(struct vcpu *v)
 {
     resumes++;
     return &v->regs;
+}
+
+static bool op_goes_on(struct vcpu *v)
+{
+    (void)v;
+    asked++;
+    return goes_on;
+}
+
+static bool op_quick_hypercall(struct vcpu *v)
+{
+    if (v->regs.rax)
+        return false;
+    world.hypercalls++;
+    return true;
 }
 
 static void op_interrupt(uint8_t vector)
@@ -39,13 +59,28 @@ static int setup(void **state)
     ops = fake_ops;
     ops.resume = op_resume;
     ops.interrupt = op_interrupt;
+    ops.goes_on = op_goes_on;
+    ops.quick_hypercall = op_quick_hypercall;
     vcpu.ops = &ops;
+    vcpu.news = &news;
+    news = false;
+    goes_on = true;
     fake_percpu[0].vcpu = &vcpu;
-    resumes = interrupts = 0;
+    resumes = interrupts = asked = 0;
     return err;
 }
 
-/* One exit through the dispatcher, with what it leaves behind cleared first. */
+/* As vmx/entry.asm: how far the short way came. */
+static enum quick one_exit(void)
+{
+    enum quick tried = vmx_try_exit(&vcpu.regs);
+
+    if (tried != QUICK_DONE)
+        assert_ptr_equal(vmx_handle_exit(&vcpu.regs, tried), &vcpu.regs);
+    return tried;
+}
+
+/* One exit the whole way, with what it leaves behind cleared first. */
 static void leave_guest(uint32_t reason)
 {
     unsigned before = resumes;
@@ -53,7 +88,8 @@ static void leave_guest(uint32_t reason)
     vcpu.event.info = 0;
     vmwrite(VMCS_GUEST_RIP, START_RIP);
     vmwrite(VMCS_EXIT_REASON, reason);
-    assert_ptr_equal(vmx_handle_exit(&vcpu.regs), &vcpu.regs);
+    vcpu.look_at = 0;
+    assert_int_equal(one_exit(), QUICK_NOT);
     assert_int_equal(resumes, before + 1);
 }
 
@@ -234,27 +270,141 @@ static void test_counters_and_ring(void **state)
     assert_int_equal(vcpu.ring[3].reason, 0x7fffffff);
 }
 
-/* A quiet exit goes straight back while nothing is due; all others, and those that queued a fault, ask. */
-static void test_quiet_exits(void **state)
+static enum quick try(uint32_t reason)
 {
-    static const struct { uint32_t reason, msr; uint64_t look_at; unsigned asks; } tries[] = {
-        { EXIT_REASON_CPUID, 0, 2000, 0 }, { EXIT_REASON_HLT, 0, 2000, 1 },
-        { EXIT_REASON_RDMSR, MSR_APIC_BASE, 2000, 0 }, { EXIT_REASON_RDMSR, 0xdeadbeef, 2000, 1 },
-        { EXIT_REASON_CPUID, 0, 1000, 1 }, { EXIT_REASON_CPUID, 0, 0, 1 },
-    };
+    vcpu.event.info = 0;
+    vmwrite(VMCS_GUEST_RIP, START_RIP);
+    vmwrite(VMCS_EXIT_REASON, reason);
+    return one_exit();
+}
 
-    fake_cpu.tsc = 1000;
-    for (size_t i = 0; i < ARRAY_SIZE(tries); i++) {
-        unsigned before = resumes;
+static enum quick try_io(uint16_t port, uint64_t bits)
+{
+    vmwrite(VMCS_EXIT_QUALIFICATION, (uint64_t)port << 16 | bits);
+    return try(EXIT_REASON_IO);
+}
 
-        vcpu.look_at = tries[i].look_at;
-        vcpu.regs.rcx = tries[i].msr;
-        vcpu.event.info = INTR_VALID;          /* injected at the last entry: it has arrived */
-        vmwrite(VMCS_EXIT_REASON, tries[i].reason);
-        assert_ptr_equal(vmx_handle_exit(&vcpu.regs), &vcpu.regs);
-        assert_int_equal(resumes - before, tries[i].asks);
-        assert_int_equal(!!(vcpu.event.info & INTR_VALID), tries[i].msr == 0xdeadbeef);
+/* The short way is for what can be done at once; the guest goes on without a look when nothing asks for one. */
+static void test_short_way(void **state)
+{
+    vcpu.look_at = UINT64_MAX;
+    assert_int_equal(try(EXIT_REASON_CPUID), QUICK_NOT);       /* asked for the first time */
+    vcpu.regs.rax = 0;
+    assert_int_equal(try(EXIT_REASON_CPUID), QUICK_DONE);
+    vcpu.regs.rcx = MSR_APIC_BASE;
+    assert_int_equal(try(EXIT_REASON_RDMSR), QUICK_DONE);
+    assert_int_equal(try(EXIT_REASON_HLT), QUICK_NOT);
+    vcpu.regs.rax = 0;
+    assert_int_equal(try(EXIT_REASON_VMCALL), QUICK_DONE);
+    vcpu.regs.rax = 1;
+    assert_int_equal(try(EXIT_REASON_VMCALL), QUICK_NOT);      /* not this call */
+    assert_int_equal(world.hypercalls, 2);
+    assert_int_equal(try_io(0x3fd, BIT(3)), QUICK_DONE);
+    assert_completed();
+    assert_int_equal(vcpu.ring[(vcpu.exit_count - 1) % EXIT_RING].qualification, 0x3fd0008);
+    assert_int_equal(asked, 0);
+}
+
+/* Whatever is due, or has become so by the exit itself, is looked at. */
+static void test_short_way_ends_with_a_look(void **state)
+{
+    vcpu.look_at = rdtsc() + fake_cpu.tsc_step;
+    vcpu.regs.rcx = MSR_APIC_BASE;
+    assert_int_equal(try(EXIT_REASON_RDMSR), QUICK_NOT);       /* it has run long enough */
+    vcpu.look_at += fake_cpu.tsc_step + 1;
+    assert_int_equal(try(EXIT_REASON_RDMSR), QUICK_DONE);
+    vcpu.look_at = UINT64_MAX;
+    news = true;
+    assert_int_equal(try_io(0x3fd, BIT(3)), QUICK_LOOK);
+    assert_completed();
+    assert_int_equal(try(EXIT_REASON_RDMSR), QUICK_DONE);      /* changes nothing: the news is no newer */
+    news = false;
+    vcpu.regs.rcx = MSR_TSC_DEADLINE;
+    assert_int_equal(try(EXIT_REASON_WRMSR), QUICK_DONE);
+    goes_on = false;
+    assert_int_equal(try(EXIT_REASON_WRMSR), QUICK_LOOK);
+    assert_completed();
+    assert_int_equal(asked, 2);
+    vcpu.regs.rcx = MSR_EFER;
+    assert_int_equal(try(EXIT_REASON_WRMSR), QUICK_NOT);
+}
+
+/* A state of the guest for which the end of an instruction is more than the next RIP, or not, at random. */
+static void random_state(void)
+{
+    static const uint64_t flags[] = { 0, 0, 0, RFLAGS_TF, RFLAGS_RF }, blocking[] = { 0, 0, 0, BLOCKING_STI, BLOCKING_NMI };
+    static const uint64_t rips[] = { START_RIP, START_RIP, 0xfffffffe, 0xffffffff };
+
+    for (unsigned i = 0; i < 16; i++)
+        vcpu.regs.r[i] = fake_random();
+    vmwrite(VMCS_GUEST_RFLAGS, RFLAGS_FIXED | flags[fake_below(ARRAY_SIZE(flags))]);
+    vmwrite(VMCS_GUEST_INTERRUPTIBILITY, blocking[fake_below(ARRAY_SIZE(blocking))]);
+    vmwrite(VMCS_GUEST_RIP, rips[fake_below(ARRAY_SIZE(rips))]);
+    vmwrite(VMCS_GUEST_CS_AR, AR_P | AR_S | 0xb | (fake_below(2) ? AR_L : AR_DB));
+    vmwrite(VMCS_GUEST_PENDING_DEBUG, 0);
+    vmwrite(VMCS_EXIT_QUALIFICATION, fake_random() & 0xffff000b);
+    vcpu.event.info = 0;
+    world.in = fake_random();
+}
+
+static const uint32_t short_ways[] = { EXIT_REASON_CPUID, EXIT_REASON_RDMSR, EXIT_REASON_WRMSR, EXIT_REASON_IO,
+                                       EXIT_REASON_VMCALL };
+
+static void random_operands(uint32_t reason)
+{
+    static const uint32_t leaves[] = { 0, 1, 4, 7, 0xb, 0xd, 0x80000001, 0x40000000, 0xffffffff };
+    static const uint32_t msrs[] = { MSR_APIC_BASE, MSR_TSC_DEADLINE, MSR_X2APIC_BASE + 8, MSR_EFER, MSR_PAT, 0x99 };
+
+    if (reason == EXIT_REASON_CPUID) {
+        vcpu.regs.rax = leaves[fake_below(ARRAY_SIZE(leaves))] | (uint64_t)fake_below(2) << 32;
+        vcpu.regs.rcx = fake_below(3) + 8 * fake_below(3);     /* some share a place */
+    } else {
+        vcpu.regs.rcx = msrs[fake_below(ARRAY_SIZE(msrs))];
+        vcpu.regs.rax = fake_below(2);
     }
+}
+
+static void every_leaf_differs(uint32_t leaf, uint32_t subleaf, uint32_t regs[4])
+{
+    for (unsigned i = 0; i < 4; i++)
+        regs[i] = 0x01010101 * (leaf * 16 + subleaf * 4 + i);
+}
+
+/* From the same state both ways lead to the same. */
+static void test_short_way_is_no_other_way(void **state)
+{
+    unsigned done = 0;
+
+    fake_cpu.cpuid = every_leaf_differs;
+    for (unsigned n = 0; n < 20000; n++) {
+        uint32_t reason = short_ways[fake_below(ARRAY_SIZE(short_ways))];
+        struct vcpu start, whole;
+        static struct fake_vmcs vmcs, after;
+        uint64_t in;
+
+        random_state();
+        random_operands(reason);
+        world.msr_error = fake_below(8) ? 0 : -EINVAL;
+        vmwrite(VMCS_EXIT_REASON, reason);
+        vcpu.look_at = 0;
+        start = vcpu;
+        vmcs = fake_vmcs;
+        in = world.in;
+        assert_int_equal(one_exit(), QUICK_NOT);
+        whole = vcpu;
+        after = fake_vmcs;
+        if (fake_below(2))
+            memcpy(start.cpuid, vcpu.cpuid, sizeof(start.cpuid)); /* asked before */
+        vcpu = start;
+        vcpu.look_at = UINT64_MAX;
+        fake_vmcs = vmcs;
+        world.in = in;
+        done += one_exit() != QUICK_NOT;
+        assert_memory_equal(&vcpu.regs, &whole.regs, sizeof(vcpu.regs));
+        assert_int_equal(vcpu.event.info, whole.event.info);
+        assert_memory_equal(fake_vmcs.value, after.value, sizeof(after.value));
+    }
+    assert_in_range(done, 2000, 15000);
 }
 
 /* The event that an exit interrupted waits again before the handler runs, and whatever the handler does. */
@@ -296,7 +446,9 @@ int main(void)
         cmocka_unit_test_setup(test_xsetbv_of_a_smaller_machine, setup),
         cmocka_unit_test_setup(test_skip, setup),
         cmocka_unit_test_setup(test_counters_and_ring, setup),
-        cmocka_unit_test_setup(test_quiet_exits, setup),
+        cmocka_unit_test_setup(test_short_way, setup),
+        cmocka_unit_test_setup(test_short_way_ends_with_a_look, setup),
+        cmocka_unit_test_setup(test_short_way_is_no_other_way, setup),
         cmocka_unit_test_setup(test_events_are_requeued, setup),
         cmocka_unit_test_setup(test_failed_entry, setup),
     };

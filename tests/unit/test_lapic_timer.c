@@ -139,7 +139,8 @@ static void test_tsc_deadline(void **state)
     assert_int_equal(lapic_take(&apic[0]), 0xef);
     put(0, EOI, 0);
     assert_int_equal(msr(0, TSC_DEADLINE), 0);
-    wrmsr_to(0, TSC_DEADLINE, fake_tick);       /* in the past: at once */
+    wrmsr_to(0, TSC_DEADLINE, fake_tick);       /* in the past: due at once */
+    fake_wait(0);
     assert_int_equal(lapic_take(&apic[0]), 0xef);
     assert_int_equal(msr(0, TSC_DEADLINE), 0);
     put(0, EOI, 0);

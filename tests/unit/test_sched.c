@@ -35,12 +35,10 @@ static struct {
     bool (*service)(struct vm *vm);
 } seen;
 
-struct board { unsigned vm; };
-static struct board boards[VMS];
+static _Atomic bool news;
 
-bool board_pending(struct board *b, unsigned vcpu) { return pending[b->vm][vcpu]; }
-struct timer_queue *board_timers(struct board *b, unsigned vcpu) { return &timers[b->vm][vcpu]; }
-void board_lapic_reset(struct board *b, unsigned vcpu) { seen.lapic_resets++; }
+bool board_pending(struct board_vcpu *v) { return *(bool *)v; }
+void board_lapic_reset(struct board_vcpu *v) { seen.lapic_resets++; }
 void console_poll(void) { seen.polls++; }
 unsigned vm_count(void) { return VMS; }
 struct vm *vm_at(unsigned index) { return &vm[index]; }
@@ -111,16 +109,18 @@ static int setup(void **state)
     memset(slots, 0, sizeof(slots));
     memset(timers, 0, sizeof(timers));
     memset(pending, 0, sizeof(pending));
+    news = false;
     ending = false;
     for (unsigned i = 0; i < VMS; i++) {
-        boards[i].vm = i;
-        vm[i].board = &boards[i];
         vm[i].home = 3;
         vm[i].state = VM_RUNNING;
         for (unsigned n = 0; n < VCPUS; n++) {
             slots[i][n].vm = &vm[i];
             slots[i][n].vcpu.index = n;
             slots[i][n].vcpu.cpu = 1;
+            slots[i][n].vcpu.news = &news;
+            slots[i][n].vcpu.devices = &pending[i][n];
+            slots[i][n].timers = &timers[i][n];
             slots[i][n].state = VCPU_RUNNABLE;
         }
     }
@@ -301,6 +301,47 @@ static void test_goes_on_without_a_look(void **state)
     assert_true(pending[0][0]);                /* it fired, though the machine's own timer did not yet */
     assert_non_null(resume_kicked(s));
     sched_kick(1);                             /* by itself, as with an IPI to itself */
+    assert_int_equal(s->vcpu.look_at, 0);
+}
+
+/* From the short way of an exit the guest goes on unless something asks for a look; its timers are set in any case. */
+static void test_goes_on_from_the_short_way(void **state)
+{
+    struct vtimer t = { .fire = fire };
+    struct slot *s = &slots[0][0];
+
+    sched_add(s);
+    assert_non_null(resume_kicked(s));
+    assert_true(sched_goes_on(&s->vcpu));
+    timer_arm(&timers[0][0], &t, fake_cpu.tsc + MS);
+    assert_true(sched_goes_on(&s->vcpu));
+    assert_int_equal(fake_apic.deadline, timer_next(&timers[0][0]));
+    news = true;
+    assert_false(sched_goes_on(&s->vcpu));
+    news = false;
+    assert_true(sched_goes_on(&s->vcpu));
+    sched_kick(1);
+    assert_false(sched_goes_on(&s->vcpu));
+}
+
+/* An interrupt for the only vCPU here needs no look; of several, the one it is for may be another one. */
+static void test_post(void **state)
+{
+    struct slot *s = &slots[0][0];
+
+    sched_post(2);
+    assert_int_equal(fake_apic.ipi_vector, VECTOR_POST);
+    sched_add(s);
+    assert_non_null(resume_kicked(s));
+    sched_interrupt(VECTOR_POST);
+    assert_int_not_equal(s->vcpu.look_at, 0);
+    slots[0][1].state = VCPU_HALTED;
+    sched_add(&slots[0][1]);
+    assert_non_null(resume_kicked(s));
+    sched_interrupt(VECTOR_POST);
+    assert_int_equal(s->vcpu.look_at, 0);
+    assert_non_null(resume_kicked(s));
+    sched_post(1);                             /* here: the interrupt is for one that halts */
     assert_int_equal(s->vcpu.look_at, 0);
 }
 
@@ -546,6 +587,8 @@ int main(void)
         cmocka_unit_test_setup(test_init_and_sipi, setup),
         cmocka_unit_test_setup(test_requests_end_the_run, setup),
         cmocka_unit_test_setup(test_goes_on_without_a_look, setup),
+        cmocka_unit_test_setup(test_goes_on_from_the_short_way, setup),
+        cmocka_unit_test_setup(test_post, setup),
         cmocka_unit_test_setup(test_prepared_entry_happens, setup),
         cmocka_unit_test_setup(test_timer_wakes, setup),
         cmocka_unit_test_setup(test_halted_gives_way, setup),

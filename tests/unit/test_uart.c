@@ -21,6 +21,8 @@ static void transmit(void *ctx, uint8_t byte)
     sent[sent_count++ % sizeof(sent)] = (char)byte;
 }
 
+static unsigned peeks;
+
 static int setup(void **state)
 {
     (void)state;
@@ -222,6 +224,21 @@ static void test_interrupt_priorities(void **state)
     assert_int_equal(in(IIR), 0x01);
 }
 
+/* Where there is something to peek at, it is what reading gives, and reading it leaves all as it was. */
+static void in_and_peek(unsigned reg)
+{
+    uint64_t peeked = UINT64_MAX;
+    bool can = uart_peek(&uart, 0x3f8 + reg, 1, &peeked);
+    struct uart before = uart;
+    unsigned value = in(reg);
+
+    if (can) {
+        assert_int_equal(value, peeked);
+        assert_memory_equal(&before, &uart, sizeof(uart));
+        peeks++;
+    }
+}
+
 static void test_random(void **state)
 {
     (void)state;
@@ -231,11 +248,12 @@ static void test_random(void **state)
         if (n == 0)
             out(fake_below(8), (uint8_t)fake_random());
         else if (n == 1)
-            in(fake_below(8));
+            in_and_peek(fake_below(8));
         else
             assert_true(uart_room(&uart) == uart_receive(&uart, (uint8_t)i));
         assert_true(uart.count <= UART_FIFO && uart.head < UART_FIFO);
     }
+    assert_true(peeks > 1000);
 }
 
 int main(void)

@@ -2,6 +2,7 @@
 /* Copyright (C) 2026 The Mirrorball authors */
 #pragma once
 
+#include "tests/unit/random.h"
 #include "vdev/clock.h"
 #include "vdev/line.h"
 #include "vdev/timer.h"
@@ -66,20 +67,5 @@ static inline unsigned fake_timers(const struct timer_queue *q)
 
     for (const struct vtimer *t = q->head; t; t = t->next)
         n++;
-    return n;
-}
-
-static uint64_t fake_seed = 88172645463325252ull;
-
-static inline uint64_t fake_random(void)
-{
-    fake_seed ^= fake_seed << 13;
-    fake_seed ^= fake_seed >> 7;
-    fake_seed ^= fake_seed << 17;
-    return fake_seed;
-}
-
-static inline unsigned fake_below(unsigned n)
-{
-    return (unsigned)(fake_random() >> 20) % n;
+    return n + !!q->own_left;
 }

@@ -42,3 +42,6 @@ static inline void vmwrite(enum vmcs_field f, uint64_t v)
         fake_vmcs.log[fake_vmcs.writes] = (struct fake_vmcs_write){ f, kept };
     fake_vmcs.writes++;
 }
+
+static inline uint64_t vmread_sure(enum vmcs_field f) { return vmread(f); }
+static inline void vmwrite_sure(enum vmcs_field f, uint64_t v) { vmwrite(f, v); }
