@@ -14,6 +14,7 @@
 #include "core/vm.h"
 #include "lib/errno.h"
 #include "lib/log.h"
+#include "numa/commons.h"
 #include "numa/page.h"
 #include "vmx/apicv.h"
 #include "vmx/caps.h"
@@ -199,6 +200,11 @@ static int prepare(const struct boot_info *boot)
         return err;
     }
     choose_apicv(boot->config);
+    err = commons_init();
+    if (err) {
+        log_error("there is too little machine memory");
+        return err;
+    }
     err = map_world(boot);
     if (!err)
         err = percpu_init(boot->cpus, boot->apic_id, table_page, contiguous_pages);

@@ -66,7 +66,7 @@ static void list_vms(void)
         const struct vm *vm = vm_at(i);
 
         print("%-16s %-9s %5u %9lu %9lu  %u\n", vm->config->name, vm_state_name(vm), vm->config->vcpus,
-              vm->config->memory_mib, vm->pmap.touched * PAGE_SIZE / MIB, vm->home);
+              vm->config->memory_mib, vm->pmap.counts.touched * PAGE_SIZE / MIB, vm->home);
     }
 }
 
@@ -105,7 +105,7 @@ static void cmd_console(int argc, char **argv)
 
 static void cmd_mem(int argc, char **argv)
 {
-    static const char *const kinds[] = { "free", "hypervisor", "tables", "private" };
+    static const char *const kinds[] = { "free", "hypervisor", "tables", "private", "zeros", "by origin", "by content" };
     struct page_counts c;
 
     (void)argc, (void)argv;
@@ -119,7 +119,7 @@ static void cmd_mem(int argc, char **argv)
         const struct vm *vm = vm_at(i);
 
         print("  vm %-12s %6lu MiB, touched %lu pages, %lu faults, EPT %lu pages, pmap %lu pages\n", vm->config->name,
-              vm->config->memory_mib, vm->pmap.touched, vm->pmap.faults, vm->pmap.ept[0].tables, vm->pmap.tables);
+              vm->config->memory_mib, vm->pmap.counts.touched, vm->pmap.counts.faults, vm->pmap.ept[0].tables, vm->pmap.tables);
     }
 }
 

@@ -33,7 +33,8 @@ static struct hpa new_table(struct ept *ept)
 
 int ept_init(struct ept *ept, const struct ept_pages *pages)
 {
-    *ept = (struct ept){ .pages = *pages, .generation = 1 };
+    *ept = (struct ept){ .pages = *pages };
+    ept->generation = 1;
     ept->root = new_table(ept);
     return ept->root.v ? 0 : -ENOMEM;
 }
@@ -71,14 +72,16 @@ int ept_prepare(struct ept *ept, struct gpa gpa, enum ept_level level)
         e = &t[level_index(gpa, l)];
         if (!present(*e) || is_leaf(*e, l)) {
             struct hpa page = new_table(ept);
+            bool large;
 
             if (!page.v)
                 return -ENOMEM;
-            if (present(*e)) {
+            if (present(*e))
                 fill_split((uint64_t *)page.v, *e, l - 1);
-                ept->generation++;
-            }
+            large = present(*e);
             set(e, page.v | E_PROT);
+            if (large)
+                ept->generation++;
         }
         t = table(*e);
     }
@@ -103,18 +106,37 @@ static uint64_t *find(const struct ept *ept, struct gpa gpa, unsigned level)
 
 void ept_commit(struct ept *ept, struct gpa gpa, enum ept_level level, struct hpa hpa, enum ept_prot prot)
 {
-    uint64_t *e = find(ept, gpa, level);
+    uint64_t *e = find(ept, gpa, level), old = *e;
 
-    if (present(*e))
-        ept->generation++;
     set(e, hpa.v | prot | E_WB | (level > EPT_4K ? E_LARGE : 0));
+    if (present(old) && ((old & E_ADDR) != hpa.v || (old & E_PROT & ~(uint64_t)prot)))
+        ept->generation++;
 }
 
-void ept_clear(struct ept *ept, struct gpa gpa, enum ept_level level)
+/* The entry that maps gpa and its level, or NULL. */
+static uint64_t *find_leaf(const struct ept *ept, struct gpa gpa, unsigned *level)
 {
-    uint64_t *e = find(ept, gpa, level);
+    uint64_t *t = (uint64_t *)ept->root.v;
 
-    if (!e || !present(*e) || !is_leaf(*e, level))
+    for (unsigned l = EPT_ROOT;; l--) {
+        uint64_t *e = &t[level_index(gpa, l)];
+
+        if (!present(*e))
+            return NULL;
+        if (is_leaf(*e, l)) {
+            *level = l;
+            return e;
+        }
+        t = table(*e);
+    }
+}
+
+void ept_clear(struct ept *ept, struct gpa gpa)
+{
+    unsigned level;
+    uint64_t *e = find_leaf(ept, gpa, &level);
+
+    if (!e)
         return;
     set(e, 0);
     ept->generation++;
@@ -122,15 +144,13 @@ void ept_clear(struct ept *ept, struct gpa gpa, enum ept_level level)
 
 struct ept_mapping ept_lookup(const struct ept *ept, struct gpa gpa)
 {
-    for (unsigned l = EPT_4K; l < EPT_ROOT; l++) {
-        uint64_t *e = find(ept, gpa, l);
+    unsigned level;
+    uint64_t *e = find_leaf(ept, gpa, &level);
 
-        if (!e || !present(*e) || !is_leaf(*e, l))
-            continue;
-        return (struct ept_mapping){
-            .level = (enum ept_level)l, .hpa = HPA((*e & E_ADDR) + (gpa.v & (level_size(l) - 1))),
-            .prot = *e & E_PROT, .accessed = *e & E_ACCESSED, .dirty = *e & E_DIRTY,
-        };
-    }
-    return (struct ept_mapping){ 0 };
+    if (!e)
+        return (struct ept_mapping){ 0 };
+    return (struct ept_mapping){
+        .level = (enum ept_level)level, .hpa = HPA((*e & E_ADDR) + (gpa.v & (level_size(level) - 1))),
+        .prot = *e & E_PROT, .accessed = *e & E_ACCESSED, .dirty = *e & E_DIRTY,
+    };
 }

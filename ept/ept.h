@@ -4,10 +4,12 @@
 
 #include "lib/types.h"
 
+#include <stdatomic.h>
+
 /*
  * Extended page tables (SDM vol. 3, 29.3): mechanism only. What is mapped where is numa/'s decision; an EPT is a cache
  * of the pmap. A change has two steps: prepare (may fail, visible to no guest) and commit (cannot fail). The caller
- * serialises changes to one EPT; processors may walk it meanwhile. Invalidation is the caller's too (ept_invalidate).
+ * serialises changes to one EPT; processors may walk it meanwhile, and keep what they have read until ept_flush.
  */
 enum ept_prot { EPT_R = 1, EPT_W = 2, EPT_X = 4, EPT_RWX = 7 };
 enum ept_level { EPT_4K = 1, EPT_2M = 2, EPT_1G = 3, EPT_ROOT = 4 };
@@ -23,7 +25,7 @@ struct ept {
     struct hpa root;
     struct ept_pages pages;
     uint64_t tables;           /* pages in use, the root included */
-    uint64_t generation;       /* counts changes that need invalidation */
+    _Atomic uint64_t generation; /* counts changes that make a translation wrong that a processor may have kept */
 };
 
 /* -ENOMEM. */
@@ -36,10 +38,27 @@ void ept_destroy(struct ept *ept);
  * any translation. -ENOMEM; -EEXIST if a table of smaller pages is there already.
  */
 int ept_prepare(struct ept *ept, struct gpa gpa, enum ept_level level);
-/* Sets the entry that ept_prepare made ready. Write-back memory. gpa and hpa aligned to the level's size. */
+/*
+ * Sets the entry that ept_prepare made ready. Write-back memory. gpa and hpa aligned to the level's size. To add rights
+ * needs no flush: a processor that finds a right missing looks again (SDM vol. 3, 29.4.3.1).
+ */
 void ept_commit(struct ept *ept, struct gpa gpa, enum ept_level level, struct hpa hpa, enum ept_prot prot);
-/* Clears the entry at this level if it is there. */
-void ept_clear(struct ept *ept, struct gpa gpa, enum ept_level level);
+/* Clears the entry that maps gpa, whatever its level, if there is one. */
+void ept_clear(struct ept *ept, struct gpa gpa);
+
+/*
+ * Invalidation without broadcasts. Whoever enters a guest calls ept_enter as the last thing before, and ept_leave
+ * after an exit that is more than a few instructions' work; in between it takes no lock whose holder may wait for a
+ * flush, as the pmaps' are. A translation that a processor has kept is used inside only,
+ * and ept_enter says when it must be thrown away (INVEPT) first. ept_flush therefore needs to wait for those only that
+ * are inside with this EPT: it sends them out. After it, no processor uses what the EPT said before.
+ */
+
+/* *seen: the generation at which this processor last invalidated, 0: never. True: it must do so now. */
+bool ept_enter(struct ept *ept, uint64_t *seen);
+void ept_leave(void);
+/* After commits and clears; the caller is not inside. Locks may be held. */
+void ept_flush(struct ept *ept);
 
 /* What gpa translates to: level 0 if not mapped. */
 struct ept_mapping { enum ept_level level; struct hpa hpa; unsigned prot; bool accessed, dirty; };

@@ -199,7 +199,7 @@ static struct hpa alloc_from(struct node *n, unsigned order, enum page_kind kind
     p->head = true;
     p->refs = 0;
     p->sharer = 0;
-    p->chain = 0;
+    p->hash = 0;
     n->counts.free -= BIT(order);
     n->counts.by_kind[kind] += BIT(order);
     spin_unlock(&n->lock);
@@ -311,8 +311,19 @@ void page_split(struct hpa page, unsigned order)
         p[i].head = true;
         p[i].refs = p->refs;
         p[i].sharer = p->sharer + i;
-        p[i].chain = 0;
     }
+    spin_unlock(&n->lock);
+}
+
+void page_set_kind(struct hpa page, enum page_kind kind)
+{
+    struct mpage *p = page_of(page);
+    struct node *n = &nodes[p->node];
+
+    spin_lock(&n->lock);
+    n->counts.by_kind[p->kind] -= BIT(p->order);
+    n->counts.by_kind[kind] += BIT(p->order);
+    p->kind = (uint8_t)kind;
     spin_unlock(&n->lock);
 }
 

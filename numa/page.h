@@ -13,6 +13,9 @@ enum page_kind {
     PAGE_HYPERVISOR,           /* the hypervisor's own data: per-CPU blocks, boards, VMCSs */
     PAGE_TABLE,                /* page tables: our own, EPT, pmap */
     PAGE_PRIVATE,              /* guest memory of one VM */
+    PAGE_ZERO,                 /* mapped read-only where guests read what they never wrote */
+    PAGE_ORIGIN,               /* guest memory, read-only, of all VMs that got it from the same file */
+    PAGE_CONTENT,              /* guest memory, read-only, that was found to be equal */
     PAGE_ZEROED,               /* free, and zeroed ahead of need: counted as free */
     PAGE_KINDS,
 };
@@ -30,12 +33,13 @@ struct mpage {
     uint8_t order;             /* of the block this page heads, free or allocated */
     uint8_t node;
     bool head;                 /* first page of a block */
-    uint32_t refs;             /* mappings by guests */
+    _Atomic uint32_t refs;     /* pmap entries that name it */
     union {
-        struct { uint32_t next, prev; };   /* free */
-        uint64_t sharer;                   /* private: pmap id << 48 | guest frame */
+        struct { uint32_t next, prev; };         /* free */
+        uint64_t sharer;                         /* private: pmap id << 48 | guest frame */
+        struct { uint32_t link; uint16_t space; }; /* origin, content: of the commons (numa/commons.h) */
     };
-    uint64_t chain;            /* further sharers and replicas, 0: none */
+    uint32_t hash;             /* of its content when it was scanned last; origin, content: its key */
 };
 _Static_assert(sizeof(struct mpage) <= 32, "DESIGN: at most 32 bytes of memmap per machine page");
 
@@ -60,6 +64,9 @@ void page_free(struct hpa page, unsigned order);
  * the stock being full (an eighth of the node), memory short, or another processor at it.
  */
 bool page_zero_ahead(unsigned node);
+
+/* An allocated block is something else from now on. */
+void page_set_kind(struct hpa page, enum page_kind kind);
 
 /* The memmap entry of a machine page, NULL if it is not ours. */
 struct mpage *page_of(struct hpa page);

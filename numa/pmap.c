@@ -3,18 +3,16 @@
 #include "numa/pmap.h"
 #include "lib/errno.h"
 #include "lib/string.h"
+#include "numa/commons.h"
+#include "numa/pmap_parts.h"
 
-/* A chunk entry: address with one of these; a page entry: address with PRESENT. */
-#define P_PRESENT BIT(0)
-#define P_LARGE   BIT(1)       /* chunk: one 2 MiB page; else a table of page entries */
-#define P_ADDR    0x000ffffffffff000ull
-
-#define CHUNK_PAGES 512u
+/* The pmaps there are, by id. Its lock is outside of theirs. */
+static struct spinlock registry_lock;
+static struct pmap *registry[PMAP_MAX_ID + 1];
 
 static struct hpa table_alloc(void *ctx)
 {
-    (void)ctx;
-    return page_alloc_zeroed(0, PAGE_ORDER_4K, PAGE_TABLE);
+    return page_alloc_zeroed((unsigned)(uintptr_t)ctx, PAGE_ORDER_4K, PAGE_TABLE);
 }
 
 static void table_free(void *ctx, struct hpa page)
@@ -23,11 +21,9 @@ static void table_free(void *ctx, struct hpa page)
     page_free(page, PAGE_ORDER_4K);
 }
 
-static const struct ept_pages ept_source = { .alloc = table_alloc, .free = table_free };
-
 uint64_t pmap_memory(const struct pmap *pmap) { return pmap->low + pmap->high; }
 
-static uint64_t chunk_count(const struct pmap *pmap)
+uint64_t pmap_chunk_count(const struct pmap *pmap)
 {
     return (ALIGN_UP(pmap->low, PAGE_SIZE_2M) + ALIGN_UP(pmap->high, PAGE_SIZE_2M)) / PAGE_SIZE_2M;
 }
@@ -43,8 +39,7 @@ bool pmap_is_ram(const struct pmap *pmap, struct gpa gpa, uint64_t n)
     return end <= pmap->low && (end <= PMAP_HOLE || gpa.v >= PMAP_HOLE_END);
 }
 
-/* The chunk entry of a RAM address. */
-static uint64_t *chunk_of(struct pmap *pmap, struct gpa gpa)
+uint64_t *pmap_chunk(struct pmap *pmap, struct gpa gpa)
 {
     uint64_t offset = gpa.v < PMAP_HIGH_BASE ? gpa.v
                                              : gpa.v - PMAP_HIGH_BASE + ALIGN_UP(pmap->low, PAGE_SIZE_2M);
@@ -52,27 +47,82 @@ static uint64_t *chunk_of(struct pmap *pmap, struct gpa gpa)
     return &pmap->chunks[offset / PAGE_SIZE_2M];
 }
 
+struct gpa pmap_chunk_base(const struct pmap *pmap, uint64_t chunk)
+{
+    uint64_t offset = chunk * PAGE_SIZE_2M, low = ALIGN_UP(pmap->low, PAGE_SIZE_2M);
+
+    return GPA(offset < low ? offset : offset - low + PMAP_HIGH_BASE);
+}
+
+uint64_t *pmap_entry(uint64_t chunk, struct gpa gpa)
+{
+    return &((uint64_t *)(chunk & P_ADDR))[gpa.v / PAGE_SIZE % CHUNK_PAGES];
+}
+
+int pmap_make_table(struct pmap *pmap, uint64_t *chunk)
+{
+    struct hpa page = table_alloc(NULL);
+
+    if (!page.v)
+        return -ENOMEM;
+    pmap->tables++;
+    *chunk = page.v | P_PRESENT;
+    return 0;
+}
+
+static void set_registered(uint16_t id, struct pmap *pmap)
+{
+    spin_lock(&registry_lock);
+    registry[id] = pmap;
+    spin_unlock(&registry_lock);
+}
+
+struct pmap *pmap_get(uint16_t id)
+{
+    struct pmap *pmap;
+
+    spin_lock(&registry_lock);
+    pmap = id <= PMAP_MAX_ID ? registry[id] : NULL;
+    if (pmap)
+        spin_lock(&pmap->lock);
+    spin_unlock(&registry_lock);
+    return pmap;
+}
+
+static int make_epts(struct pmap *pmap)
+{
+    for (unsigned n = 0; n < pmap->nodes; n++) {
+        const struct ept_pages pages = { .alloc = table_alloc, .free = table_free, .ctx = (void *)(uintptr_t)n };
+
+        if (ept_init(&pmap->ept[n], &pages))
+            return -ENOMEM;
+    }
+    return 0;
+}
+
 int pmap_init(struct pmap *pmap, uint16_t id, uint64_t memory, unsigned nodes)
 {
     struct hpa dir;
 
-    if (!memory || memory % MIB || memory > BIT(46) || nodes > NUMA_MAX_NODES)
+    if (!memory || memory % MIB || memory > BIT(46) || nodes > NUMA_MAX_NODES || !id || id > PMAP_MAX_ID)
         return -EINVAL;
-    *pmap = (struct pmap){ .id = id, .low = MIN(memory, PMAP_LOW_MAX), .nodes = nodes };
+    memset(pmap, 0, sizeof(*pmap));
+    pmap->id = id;
+    pmap->low = MIN(memory, PMAP_LOW_MAX);
     pmap->high = memory - pmap->low;
-    while ((PAGE_SIZE << pmap->chunks_order) < chunk_count(pmap) * sizeof(uint64_t))
+    pmap->nodes = nodes;
+    while ((PAGE_SIZE << pmap->chunks_order) < pmap_chunk_count(pmap) * sizeof(uint64_t))
         pmap->chunks_order++;
     dir = page_alloc_zeroed(0, pmap->chunks_order, PAGE_TABLE);
     if (!dir.v)
         return -ENOMEM;
     pmap->chunks = hpa_ptr(dir);
     pmap->tables = BIT(pmap->chunks_order);
-    for (unsigned n = 0; n < nodes; n++) {
-        if (ept_init(&pmap->ept[n], &ept_source)) {
-            pmap_destroy(pmap);
-            return -ENOMEM;
-        }
+    if (make_epts(pmap)) {
+        pmap_destroy(pmap);
+        return -ENOMEM;
     }
+    set_registered(id, pmap);
     return 0;
 }
 
@@ -84,115 +134,72 @@ static void destroy_chunk(uint64_t chunk)
         page_free(HPA(chunk & P_ADDR), PAGE_ORDER_2M);
         return;
     }
-    for (unsigned i = 0; i < CHUNK_PAGES; i++)
-        if (pages[i] & P_PRESENT)
+    for (unsigned i = 0; i < CHUNK_PAGES; i++) {
+        if (pages[i] & P_SHARED)
+            commons_drop(HPA(pages[i] & P_ADDR));
+        else if (pages[i] & P_PRESENT)
             page_free(HPA(pages[i] & P_ADDR), PAGE_ORDER_4K);
+    }
     page_free(ptr_hpa(pages), PAGE_ORDER_4K);
 }
 
 void pmap_destroy(struct pmap *pmap)
 {
+    set_registered(pmap->id, NULL);
+    spin_lock(&pmap->lock); /* whoever found it there before has finished */
     for (unsigned n = 0; n < pmap->nodes; n++)
         ept_destroy(&pmap->ept[n]);
-    for (uint64_t i = 0; i < chunk_count(pmap); i++)
+    for (uint64_t i = 0; i < pmap_chunk_count(pmap); i++)
         if (pmap->chunks[i] & P_PRESENT)
             destroy_chunk(pmap->chunks[i]);
     page_free(ptr_hpa(pmap->chunks), pmap->chunks_order);
-    *pmap = (struct pmap){ 0 };
+    memset(pmap, 0, sizeof(*pmap));
 }
 
-static void own(struct pmap *pmap, struct hpa page, struct gpa gpa)
+void pmap_detach(struct pmap *pmap, struct gpa gpa)
 {
-    struct mpage *p = page_of(page);
+    for (unsigned n = 0; n < pmap->nodes; n++) {
+        struct ept *ept = &pmap->ept[n];
+        uint64_t before = ept->generation;
 
-    p->refs = 1;
-    p->sharer = (uint64_t)pmap->id << 48 | gpa.v >> PAGE_SHIFT;
-}
-
-/* Backs a whole untouched chunk with one large page; false: not possible, take small ones. */
-static bool fill_large(struct pmap *pmap, uint64_t *chunk, struct gpa gpa, unsigned node)
-{
-    struct gpa base = GPA(ALIGN_DOWN(gpa.v, PAGE_SIZE_2M));
-    struct hpa page;
-
-    if (!pmap_is_ram(pmap, base, PAGE_SIZE_2M))
-        return false;
-    page = page_alloc_zeroed(node, PAGE_ORDER_2M, PAGE_PRIVATE);
-    if (!page.v)
-        return false;
-    own(pmap, page, base);
-    pmap->touched += CHUNK_PAGES;
-    *chunk = page.v | P_PRESENT | P_LARGE;
-    return true;
-}
-
-static int fill_small(struct pmap *pmap, uint64_t *chunk, struct gpa gpa, unsigned node)
-{
-    struct hpa page;
-    uint64_t *e;
-
-    if (!*chunk) {
-        page = table_alloc(NULL);
-        if (!page.v)
-            return -ENOMEM;
-        pmap->tables++;
-        *chunk = page.v | P_PRESENT;
+        ept_clear(ept, gpa);
+        if (ept->generation != before)
+            ept_flush(ept);
     }
-    e = &((uint64_t *)(*chunk & P_ADDR))[gpa.v / PAGE_SIZE % CHUNK_PAGES];
-    if (*e)
-        return 0;
-    page = page_alloc_zeroed(node, PAGE_ORDER_4K, PAGE_PRIVATE);
-    if (!page.v)
-        return -ENOMEM;
-    own(pmap, page, GPA(ALIGN_DOWN(gpa.v, PAGE_SIZE)));
-    pmap->touched++;
-    *e = page.v | P_PRESENT;
-    return 0;
 }
 
-/* What a RAM page is: the machine page that backs gpa, at the largest size; HPA_NONE: never touched. */
-static struct hpa lookup(struct pmap *pmap, struct gpa gpa, enum ept_level *level)
+/* What the EPT is to say of a RAM page: the largest piece that holds gpa. Page HPA_NONE: it has to be backed first. */
+static struct ept_mapping wanted(struct pmap *pmap, struct gpa gpa, unsigned node)
 {
-    uint64_t chunk = *chunk_of(pmap, gpa), e;
+    uint64_t chunk = *pmap_chunk(pmap, gpa), e;
+    struct hpa zero = commons_zero(node);
 
-    if (!chunk)
-        return HPA_NONE;
-    if (chunk & P_LARGE) {
-        *level = EPT_2M;
-        return HPA(chunk & P_ADDR);
-    }
-    *level = EPT_4K;
-    e = ((uint64_t *)(chunk & P_ADDR))[gpa.v / PAGE_SIZE % CHUNK_PAGES];
-    return HPA(e & P_ADDR);
+    if (chunk & P_LARGE)
+        return (struct ept_mapping){ .level = EPT_2M, .hpa = HPA(chunk & P_ADDR), .prot = EPT_RWX };
+    if (!chunk && pmap_is_ram(pmap, GPA(ALIGN_DOWN(gpa.v, PAGE_SIZE_2M)), PAGE_SIZE_2M))
+        return (struct ept_mapping){ .level = EPT_2M, .hpa = zero, .prot = EPT_R | EPT_X };
+    e = chunk ? *pmap_entry(chunk, gpa) : 0;
+    if (!(e & P_PRESENT))
+        return (struct ept_mapping){ .level = EPT_4K, .hpa = zero, .prot = EPT_R | EPT_X };
+    return (struct ept_mapping){
+        .level = EPT_4K, .hpa = HPA(e & P_ADDR), .prot = e & P_SHARED ? EPT_R | EPT_X : EPT_RWX,
+    };
 }
 
-/* Backs a RAM page. Lock held. */
-static int fill(struct pmap *pmap, struct gpa gpa, unsigned node)
+/* Brings one node's EPT up to the pmap at gpa. Lock held. */
+static int map(struct pmap *pmap, struct gpa gpa, unsigned node, struct ept_mapping m)
 {
-    uint64_t *chunk = chunk_of(pmap, gpa);
+    uint64_t size = m.level == EPT_2M ? PAGE_SIZE_2M : PAGE_SIZE;
+    int err = ept_prepare(&pmap->ept[node], gpa, m.level);
 
-    if ((*chunk & P_LARGE) || (!*chunk && fill_large(pmap, chunk, gpa, node)))
-        return 0;
-    return fill_small(pmap, chunk, gpa, node);
+    if (!err)
+        ept_commit(&pmap->ept[node], GPA(ALIGN_DOWN(gpa.v, size)), m.level, m.hpa, m.prot);
+    return err;
 }
 
-/* Brings one node's EPT up to the pmap at gpa. Lock held; the page is backed. */
-static int map(struct pmap *pmap, struct gpa gpa, unsigned node)
+int pmap_fault(struct pmap *pmap, struct gpa gpa, unsigned node, bool write)
 {
-    enum ept_level level = EPT_4K;
-    struct hpa page = lookup(pmap, gpa, &level);
-    struct gpa base = GPA(ALIGN_DOWN(gpa.v, level == EPT_2M ? PAGE_SIZE_2M : PAGE_SIZE));
-    int err = ept_prepare(&pmap->ept[node], base, level);
-
-    if (err)
-        return err;
-    if (ept_lookup(&pmap->ept[node], base).level != level)
-        ept_commit(&pmap->ept[node], base, level, page, EPT_RWX);
-    return 0;
-}
-
-int pmap_fault(struct pmap *pmap, struct gpa gpa, unsigned node)
-{
+    struct ept_mapping m;
     int err;
 
     if (!pmap_is_ram(pmap, GPA(ALIGN_DOWN(gpa.v, PAGE_SIZE)), PAGE_SIZE))
@@ -200,10 +207,15 @@ int pmap_fault(struct pmap *pmap, struct gpa gpa, unsigned node)
     if (node >= pmap->nodes)
         node = 0;
     spin_lock(&pmap->lock);
-    pmap->faults++;
-    err = fill(pmap, gpa, node);
+    pmap->counts.faults++;
+    err = write ? pmap_own(pmap, gpa, node) : 0;
+    m = wanted(pmap, gpa, node);
+    if (!err && !m.hpa.v) { /* there are no zeros to map */
+        err = pmap_own(pmap, gpa, node);
+        m = wanted(pmap, gpa, node);
+    }
     if (!err)
-        err = map(pmap, gpa, node);
+        err = map(pmap, gpa, node, m);
     spin_unlock(&pmap->lock);
     return err;
 }
@@ -219,7 +231,7 @@ int pmap_set_device(struct pmap *pmap, struct gpa gpa, struct hpa page)
         struct ept *ept = &pmap->ept[n];
 
         if (!page.v)
-            ept_clear(ept, gpa, EPT_4K);
+            ept_clear(ept, gpa);
         else
             err = ept_prepare(ept, gpa, EPT_4K);
         if (page.v && !err)
@@ -229,9 +241,59 @@ int pmap_set_device(struct pmap *pmap, struct gpa gpa, struct hpa page)
     return err;
 }
 
-/* Runs over [gpa, gpa + n) page by page with the machine address of each part. */
-static int each_part(struct pmap *pmap, struct gpa gpa, size_t n, bool touch,
-                     void (*part)(void *machine, char *arg, size_t n), char *arg)
+/* Where a RAM page is in machine memory; NULL: nowhere, it reads as zero. */
+static char *machine(struct pmap *pmap, struct gpa gpa)
+{
+    uint64_t chunk = *pmap_chunk(pmap, gpa), e;
+
+    if (chunk & P_LARGE)
+        return (char *)(chunk & P_ADDR) + gpa.v % PAGE_SIZE_2M;
+    e = chunk ? *pmap_entry(chunk, gpa) : 0;
+    return e & P_PRESENT ? (char *)(e & P_ADDR) + gpa.v % PAGE_SIZE : NULL;
+}
+
+/* Copies a part of one page. Lock held. */
+typedef int (*part_fn)(struct pmap *pmap, struct gpa gpa, char *arg, size_t n);
+
+static int part_read(struct pmap *pmap, struct gpa gpa, char *arg, size_t n)
+{
+    const char *from = machine(pmap, gpa);
+
+    if (from)
+        memcpy(arg, from, n);
+    else
+        memset(arg, 0, n);
+    return 0;
+}
+
+static int part_write(struct pmap *pmap, struct gpa gpa, char *arg, size_t n)
+{
+    int err = pmap_own(pmap, gpa, 0);
+
+    if (!err)
+        memcpy(machine(pmap, gpa), arg, n);
+    return err;
+}
+
+static int part_zero(struct pmap *pmap, struct gpa gpa, char *arg, size_t n)
+{
+    int err = machine(pmap, gpa) ? pmap_own(pmap, gpa, 0) : 0;
+
+    (void)arg;
+    if (!err && machine(pmap, gpa))
+        memset(machine(pmap, gpa), 0, n);
+    return err;
+}
+
+static int part_load(struct pmap *pmap, struct gpa gpa, char *arg, size_t n)
+{
+    if (n == PAGE_SIZE && pmap_adopt(pmap, gpa, arg))
+        return 0;
+    return part_write(pmap, gpa, arg, n);
+}
+
+/* Runs over [gpa, gpa + n) page by page. */
+static int each_part(struct pmap *pmap, struct gpa gpa, size_t n, part_fn part, char *arg)
 {
     int err = 0;
 
@@ -239,16 +301,9 @@ static int each_part(struct pmap *pmap, struct gpa gpa, size_t n, bool touch,
         return -EFAULT;
     spin_lock(&pmap->lock);
     while (n && !err) {
-        enum ept_level level = EPT_4K;
         size_t step = MIN(n, PAGE_SIZE - gpa.v % PAGE_SIZE);
-        struct hpa page = lookup(pmap, gpa, &level);
 
-        if (!page.v && touch) {
-            err = fill(pmap, gpa, 0);
-            page = lookup(pmap, gpa, &level);
-        }
-        if (page.v)
-            part((char *)hpa_ptr(page) + gpa.v % (level == EPT_2M ? PAGE_SIZE_2M : PAGE_SIZE), arg, step);
+        err = part(pmap, gpa, arg, step);
         gpa.v += step;
         arg += arg ? step : 0;
         n -= step;
@@ -257,26 +312,22 @@ static int each_part(struct pmap *pmap, struct gpa gpa, size_t n, bool touch,
     return err;
 }
 
-static void part_read(void *machine, char *arg, size_t n) { memcpy(arg, machine, n); }
-static void part_write(void *machine, char *arg, size_t n) { memcpy(machine, arg, n); }
-
-static void part_zero(void *machine, char *arg, size_t n)
-{
-    (void)arg;
-    memset(machine, 0, n);
-}
-
 int pmap_read(struct pmap *pmap, struct gpa from, void *to, size_t n)
 {
-    return each_part(pmap, from, n, true, part_read, to);
+    return each_part(pmap, from, n, part_read, to);
 }
 
 int pmap_write(struct pmap *pmap, struct gpa to, const void *from, size_t n)
 {
-    return each_part(pmap, to, n, true, part_write, (char *)from);
+    return each_part(pmap, to, n, part_write, (char *)from);
 }
 
 int pmap_zero(struct pmap *pmap, struct gpa to, size_t n)
 {
-    return each_part(pmap, to, n, false, part_zero, NULL);
+    return each_part(pmap, to, n, part_zero, NULL);
+}
+
+int pmap_load(struct pmap *pmap, struct gpa to, const void *from, size_t n)
+{
+    return each_part(pmap, to, n, part_load, (char *)from);
 }

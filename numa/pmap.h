@@ -10,36 +10,47 @@
 /*
  * The pmap of a VM: what each guest-physical page is. Authoritative; the EPTs are caches of it. Filled at first touch.
  * Guest RAM is [0, 640 KiB), [768 KiB, low) and [4 GiB, 4 GiB + high): a PC's, with the video hole left out.
- * Everything else is not memory.
+ * Everything else is not memory. A page that was never written reads as zero and costs nothing; a page of the commons
+ * (numa/commons.h) is shared, and the first write to it makes a copy of the writer's own.
  */
 #define PMAP_LOW_MAX    (3 * GIB)
 #define PMAP_HIGH_BASE  (4 * GIB)
 #define PMAP_HOLE       0xa0000ul
 #define PMAP_HOLE_END   0xc0000ul
+#define PMAP_MAX_ID     64u
+
+/* In 4 KiB pages. A VM's own machine memory is touched - files - content - zeros. */
+struct pmap_counts {
+    uint64_t touched;          /* that hold or held data: everything but what was never written */
+    uint64_t files, content;   /* of these, shared by origin and by content */
+    uint64_t zeros;            /* of these, found to be zero and given back */
+    uint64_t faults, breaks;   /* EPT violations on RAM; writes to a shared page that made a copy */
+};
 
 struct pmap {
-    struct spinlock lock;      /* guards all below; above the nodes' locks */
+    struct spinlock lock;      /* guards all below; above the commons' and the nodes' locks */
     uint16_t id;
+    uint16_t domain;           /* where it shares by content, 0: nowhere; set before the VM runs */
     uint64_t low, high;        /* bytes */
     uint64_t *chunks;          /* per 2 MiB of RAM: 0, large page, or a table of 512 entries */
     unsigned chunks_order;     /* pages of chunks */
-    uint64_t touched;          /* 4 KiB pages backed */
     uint64_t tables;           /* pages of the pmap itself */
-    uint64_t faults;
+    struct pmap_counts counts;
     struct ept ept[NUMA_MAX_NODES];
     unsigned nodes;            /* EPTs in use */
 };
 
-/* An empty pmap with this much RAM (a multiple of 1 MiB; at least 1 MiB). -ENOMEM, -EINVAL. */
+/* An empty pmap with this much RAM (a multiple of 1 MiB; at least 1 MiB); id: 1 to PMAP_MAX_ID, its own. -ENOMEM,
+ * -EINVAL. */
 int pmap_init(struct pmap *pmap, uint16_t id, uint64_t memory, unsigned nodes);
 /* Gives all memory back. No vCPU of the VM runs any more. */
 void pmap_destroy(struct pmap *pmap);
 
 /*
- * An EPT violation at gpa on a node: backs the page and maps it in that node's EPT. 0; -EFAULT: not RAM; -ENOMEM: the
- * machine has no page left. Any processor.
+ * An EPT violation at gpa on a node: maps the page in that node's EPT, and if it is to be written, backs it with a page
+ * of its own first. 0; -EFAULT: not RAM; -ENOMEM: the machine has no page left. Any processor.
  */
-int pmap_fault(struct pmap *pmap, struct gpa gpa, unsigned node);
+int pmap_fault(struct pmap *pmap, struct gpa gpa, unsigned node, bool write);
 
 /*
  * A machine page where there is no RAM, mapped for reading and writing on every node, or HPA_NONE to take it away. It
@@ -48,12 +59,15 @@ int pmap_fault(struct pmap *pmap, struct gpa gpa, unsigned node);
  */
 int pmap_set_device(struct pmap *pmap, struct gpa gpa, struct hpa page);
 
-/* Copies between the hypervisor and guest RAM; touches what is not there yet. -EFAULT outside RAM (nothing is copied),
- * -ENOMEM when the machine has no page left. */
+/* Copies between the hypervisor and guest RAM. -EFAULT outside RAM (nothing is copied), -ENOMEM when the machine has no
+ * page left. */
 int pmap_read(struct pmap *pmap, struct gpa from, void *to, size_t n);
 int pmap_write(struct pmap *pmap, struct gpa to, const void *from, size_t n);
 /* Writes n zero bytes; pages never touched are left untouched (they read as zero). */
 int pmap_zero(struct pmap *pmap, struct gpa to, size_t n);
+/* The same as pmap_write for a part of a file that stays where it is: its whole pages are shared with whoever loads the
+ * same part. */
+int pmap_load(struct pmap *pmap, struct gpa to, const void *from, size_t n);
 /* Bytes of RAM the VM has. */
 uint64_t pmap_memory(const struct pmap *pmap);
 /* Is [gpa, gpa + n) RAM throughout? */

@@ -186,18 +186,22 @@ static void inject_events(struct vcpu *v)
     }
 }
 
-void vcpu_prepare_entry(struct vcpu *v)
+void vcpu_enter_ept(struct vcpu *v)
 {
     struct ept *ept = &v->pmap->ept[v->pmap->nodes > 1 ? cpu_this()->node : 0];
 
-    if (v->ept_generation != ept->generation) {
+    if (ept_enter(ept, &v->ept_generation)) {
         uint64_t eptp = ept_pointer(ept, vmx_caps.ept_access_bits);
 
-        v->ept_generation = ept->generation;
         vmwrite(VMCS_CTRL_EPTP, eptp);
         vmx_invept(eptp);
     }
+}
+
+void vcpu_prepare_entry(struct vcpu *v)
+{
     inject_events(v);
+    vcpu_enter_ept(v);
 }
 
 void exit_interrupt_window(struct vcpu *v)

@@ -147,6 +147,7 @@ static void exit_failed_entry(struct vcpu *v)
 {
     char msg[256], why[300];
 
+    ept_leave();
     vmx_check_entry(msg, sizeof(msg), read_msr);
     format(why, sizeof(why), "%s: %s", exit_reason_name((uint32_t)vmread(VMCS_EXIT_REASON)), msg);
     v->ops->stop(v, why);
@@ -250,6 +251,7 @@ struct guest_regs *vmx_handle_exit(struct guest_regs *regs, enum quick tried)
 {
     struct vcpu *v = container_of(regs, struct vcpu, regs);
 
+    ept_leave();
     if (tried == QUICK_NOT)
         handle(v, last_record(v)->reason);
     return v->ops->resume(v);
@@ -261,6 +263,7 @@ struct guest_regs *vmx_handle_failure(void)
     struct vcpu *v = cpu_this()->vcpu;
     char msg[256], why[300];
 
+    ept_leave();
     vmx_check_entry(msg, sizeof(msg), read_msr);
     format(why, sizeof(why), "VM entry failed (%s): %s",
            vm_instruction_error_name((uint32_t)vmread(VMCS_INSN_ERROR)), msg);

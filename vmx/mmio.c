@@ -143,7 +143,7 @@ void exit_ept_violation(struct vcpu *v)
 {
     uint64_t q = vcpu_qualification(v);
     struct gpa at = GPA(vmread(VMCS_EXIT_GUEST_PHYSICAL));
-    int err = pmap_fault(v->pmap, at, cpu_this()->node);
+    int err = pmap_fault(v->pmap, at, cpu_this()->node, q & EPT_VIOLATION_WRITE);
 
     event_reblock_nmi(q & BIT(12));
     if (!err)

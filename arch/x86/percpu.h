@@ -16,6 +16,8 @@ struct percpu {
     void *private;             /* arch/x86's own: GDT, TSS, IST stacks, saved firmware state */
     void *vmx;                 /* VMXON region and the like (owned by vmx/) */
     void *sched;               /* run queue (owned by core/) */
+    _Atomic uint64_t guest;    /* what it runs a guest with, 0: it does not (owned by ept/) */
+    unsigned entries;          /* into guests (owned by ept/) */
 };
 
 static inline struct percpu *cpu_this(void)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "numa/commons.h"
 #include "numa/page.h"
 
 /* Machine memory for a test, below 2 GiB: frame numbers fit the memmap's links and ASan keeps its shadow above. */
@@ -19,6 +20,8 @@ static inline uint64_t machine_memory(size_t size, unsigned node)
     if (page_add_range(base, size, node))
         return 0;
     memset((void *)(base + size - PAGE_SIZE), 0xa5, PAGE_SIZE); /* memory is not zero when it comes */
+    if (!commons_zero(0).v && commons_init())
+        return 0;
     return base;
 }
 

@@ -122,10 +122,9 @@ static void test_clear(void **state)
 
     map(0x3000, EPT_4K, 0x5000);
     generation = ept.generation;
-    ept_clear(&ept, GPA(0x4000), EPT_4K);
-    ept_clear(&ept, GPA(0x3000), EPT_2M);
+    ept_clear(&ept, GPA(0x4000));
     assert_int_equal(ept.generation, generation);
-    ept_clear(&ept, GPA(0x3000), EPT_4K);
+    ept_clear(&ept, GPA(0x3000));
     assert_int_equal(ept_lookup(&ept, GPA(0x3000)).level, 0);
     assert_true(ept.generation > generation);
 }

@@ -33,9 +33,9 @@ static void test_ram_and_holes(void **state)
     assert_true(pmap_is_ram(&m, GPA(PMAP_HOLE_END), 16 * MIB - PMAP_HOLE_END));
     assert_false(pmap_is_ram(&m, GPA(16 * MIB - 1), 2));
     assert_false(pmap_is_ram(&m, GPA(UINT64_MAX), 2));
-    assert_int_equal(pmap_fault(&m, GPA(PMAP_HOLE), 0), -EFAULT);
-    assert_int_equal(pmap_fault(&m, GPA(16 * MIB), 0), -EFAULT);
-    assert_int_equal(pmap_fault(&m, GPA(PMAP_HIGH_BASE), 0), -EFAULT);
+    assert_int_equal(pmap_fault(&m, GPA(PMAP_HOLE), 0, true), -EFAULT);
+    assert_int_equal(pmap_fault(&m, GPA(16 * MIB), 0, true), -EFAULT);
+    assert_int_equal(pmap_fault(&m, GPA(PMAP_HIGH_BASE), 0, true), -EFAULT);
     pmap_destroy(&m);
 }
 
@@ -72,18 +72,18 @@ static void test_fault_maps(void **state)
     struct ept_mapping e;
 
     assert_int_equal(pmap_init(&m, 1, 8 * MIB, 1), 0);
-    assert_int_equal(pmap_fault(&m, GPA(0x5123), 0), 0);
+    assert_int_equal(pmap_fault(&m, GPA(0x5123), 0, true), 0);
     e = ept_lookup(&m.ept[0], GPA(0x5123));
     assert_int_equal(e.level, EPT_4K);
     assert_int_equal(e.prot, EPT_RWX);
     assert_int_equal(ept_lookup(&m.ept[0], GPA(0x6000)).level, 0);
-    assert_int_equal(pmap_fault(&m, GPA(4 * MIB + 5), 0), 0);
+    assert_int_equal(pmap_fault(&m, GPA(4 * MIB + 5), 0, true), 0);
     e = ept_lookup(&m.ept[0], GPA(5 * MIB));
     assert_int_equal(e.level, EPT_2M);
     assert_int_equal(page_of(HPA(ALIGN_DOWN(e.hpa.v, PAGE_SIZE_2M)))->sharer, 1ul << 48 | (4 * MIB >> PAGE_SHIFT));
-    assert_int_equal(m.touched, 1 + 512);
-    assert_int_equal(pmap_fault(&m, GPA(5 * MIB), 0), 0); /* once more changes nothing */
-    assert_int_equal(m.touched, 1 + 512);
+    assert_int_equal(m.counts.touched, 1 + 512);
+    assert_int_equal(pmap_fault(&m, GPA(5 * MIB), 0, true), 0); /* once more changes nothing */
+    assert_int_equal(m.counts.touched, 1 + 512);
     pmap_destroy(&m);
 }
 
@@ -95,7 +95,7 @@ static void test_access_and_ept_agree(void **state)
 
     assert_int_equal(pmap_init(&m, 1, 8 * MIB, 1), 0);
     assert_int_equal(pmap_write(&m, at, text, sizeof(text)), 0);
-    assert_int_equal(pmap_fault(&m, at, 0), 0);
+    assert_int_equal(pmap_fault(&m, at, 0, true), 0);
     assert_int_equal(*(char *)ept_lookup(&m.ept[0], at).hpa.v, 'a');
     assert_int_equal(pmap_read(&m, at, back, sizeof(back)), 0);
     assert_string_equal(back, text);
@@ -113,7 +113,7 @@ static void test_zero_touches_nothing(void **state)
 
     assert_int_equal(pmap_init(&m, 1, 8 * MIB, 1), 0);
     assert_int_equal(pmap_zero(&m, GPA(MIB), 4 * MIB), 0);
-    assert_int_equal(m.touched, 0);
+    assert_int_equal(m.counts.touched, 0);
     pmap_destroy(&m);
 }
 
@@ -129,7 +129,7 @@ static void test_nothing_leaks(void **state)
         for (uint64_t a = 0; a < 32 * MIB; a += PAGE_SIZE) {
             if (!pmap_is_ram(&m, GPA(a), PAGE_SIZE))
                 continue;
-            assert_int_equal(pmap_fault(&m, GPA(a), a / PAGE_SIZE % 2), 0);
+            assert_int_equal(pmap_fault(&m, GPA(a), a / PAGE_SIZE % 2, true), 0);
             assert_int_equal(pmap_read(&m, GPA(a), page, sizeof(page)), 0);
             for (unsigned i = 0; i < PAGE_SIZE; i += 64)
                 assert_int_equal(page[i], 0);
@@ -151,10 +151,10 @@ static void test_out_of_memory(void **state)
     assert_int_equal(pmap_init(&m, 1, 128 * MIB, 1), 0);
     for (a = 0; a < 128 * MIB && !err; a += PAGE_SIZE)
         if (pmap_is_ram(&m, GPA(a), PAGE_SIZE))
-            err = pmap_fault(&m, GPA(a), 0);
+            err = pmap_fault(&m, GPA(a), 0, true);
     assert_int_equal(err, -ENOMEM);
     assert_true(a > 80 * MIB);
-    assert_int_equal(pmap_fault(&m, GPA(0), 0), 0);
+    assert_int_equal(pmap_fault(&m, GPA(0), 0, true), 0);
     pmap_destroy(&m);
     assert_int_equal(free_pages(), before);
 }

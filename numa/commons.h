@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#pragma once
+
+#include "numa/page.h"
+
+/*
+ * The commons: machine pages that several guest pages share, read-only, found by what they hold. A page has as many
+ * references as pmap entries name it; the last one frees it. Any processor; locks of its own, above the nodes' only.
+ */
+
+/* Where pages are looked for: files of the configuration, or a sharing domain (COMMONS_DOMAIN + n, n from 0). */
+#define COMMONS_FILES  0u
+#define COMMONS_DOMAIN 1u
+
+/* Makes the tables, for the machine memory there is. -ENOMEM. Before the first VM. */
+int commons_init(void);
+
+/* Zeros, 2 MiB of them, to be mapped read-only. HPA_NONE: there was no memory for them. */
+struct hpa commons_zero(unsigned node);
+
+/*
+ * A page of this space and key (never 0) that holds these 4096 bytes, with one more reference; HPA_NONE: there is none.
+ * The bytes do not change meanwhile.
+ */
+struct hpa commons_get(uint16_t space, uint32_t key, const void *bytes);
+/* A private 4 KiB page becomes part of the commons, its one reference the caller's. It is not written from now on. */
+void commons_add(struct hpa page, uint16_t space, uint32_t key);
+/* The caller's pmap entry no longer names it, and no processor can reach it that way any more. */
+void commons_drop(struct hpa page);
+/* If the caller has the only reference: the page is private again (sharer is the caller's to set), and true. */
+bool commons_withdraw(struct hpa page);
+
+/*
+ * Pages that may have equals: leaves a private page where the next one of the same space and key will find it, and
+ * gives the one that was left there (HPA_NONE: none). It is a hint: the page may be anything by now.
+ */
+struct hpa commons_meet(uint16_t space, uint32_t key, struct hpa page);
+/* Is there a page of this space and key in the commons, equal or not? */
+bool commons_has(uint16_t space, uint32_t key);

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#pragma once
+
+#include "numa/pmap.h"
+
+/*
+ * Inside of the pmap; numa/ only. Every change of what backs a page goes the same way: prepare (allocate, copy; may
+ * fail, visible to nobody), detach (no processor reaches the old page any more), commit (one store in the pmap), and
+ * only then is the old page let go. The EPTs are filled again by faults. The pmap's lock is held throughout.
+ */
+
+/* A chunk entry: address with PRESENT, and LARGE if that is one 2 MiB page and not a table of page entries. */
+/* A page entry: address with PRESENT, and SHARED if that page belongs to the commons; or ZERO alone; or 0. */
+#define P_PRESENT BIT(0)
+#define P_LARGE   BIT(1)
+#define P_SHARED  BIT(2)
+#define P_ZERO    BIT(3)       /* had a page of its own, which was zero */
+#define P_ADDR    0x000ffffffffff000ull
+
+#define CHUNK_PAGES 512u
+
+/* The chunk entry of a RAM address, and the page entry of one whose chunk is a table. */
+uint64_t *pmap_chunk(struct pmap *pmap, struct gpa gpa);
+uint64_t *pmap_entry(uint64_t chunk, struct gpa gpa);
+uint64_t pmap_chunk_count(const struct pmap *pmap);
+/* The first address of a chunk by its number. */
+struct gpa pmap_chunk_base(const struct pmap *pmap, uint64_t chunk);
+/* Makes an empty chunk a table. -ENOMEM. */
+int pmap_make_table(struct pmap *pmap, uint64_t *chunk);
+
+/* After this no processor reaches the page that gpa was mapped to, until the next fault there. */
+void pmap_detach(struct pmap *pmap, struct gpa gpa);
+
+/* Backs a RAM page with one of its own: first touch, or a write to a shared page. -ENOMEM. */
+int pmap_own(struct pmap *pmap, struct gpa gpa, unsigned node);
+
+/* Shares a page of a file, at a page that was never touched; false: it was, or there is no memory. */
+bool pmap_adopt(struct pmap *pmap, struct gpa gpa, const void *from);
+
+/* A large page becomes 512 small ones. -ENOMEM. */
+int pmap_split(struct pmap *pmap, uint64_t *chunk, struct gpa gpa);
+
+/*
+ * Content sharing, each for a small private page of this pmap; false: it is not what it was thought to be (no harm done).
+ * Gives the page back, if it is zero.
+ */
+bool pmap_merge_zero(struct pmap *pmap, struct gpa gpa);
+/* Gives the page back for an equal one of the commons. */
+bool pmap_merge(struct pmap *pmap, struct gpa gpa, uint32_t key);
+/* Puts the page into the commons, if gpa still has it and it still has this hash. */
+bool pmap_publish(struct pmap *pmap, struct gpa gpa, struct hpa page, uint32_t key);
+
+/* The pmap with this id, its lock taken, or NULL. It stays while the lock is held. */
+struct pmap *pmap_get(uint16_t id);
