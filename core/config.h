@@ -11,6 +11,8 @@
 #define CONFIG_PATH_MAX      256
 #define CONFIG_EXTRA_MAX     2048
 #define CONFIG_MAX_VCPUS     64
+#define CONFIG_MAX_SCAN      1000000
+#define CONFIG_DEFAULT_SCAN  5000
 
 enum config_numa { CONFIG_NUMA_AUTO, CONFIG_NUMA_OFF, CONFIG_NUMA_FAKE };
 
@@ -18,6 +20,7 @@ struct config_file {
     char path[CONFIG_PATH_MAX];
     const void *data;          /* filled by whoever loads it; equal paths share one copy */
     size_t size;
+    bool shared;               /* several VMs, or one twice, have it */
 };
 
 struct vm_config {
@@ -27,6 +30,8 @@ struct vm_config {
     unsigned ramdisks;
     char extra[CONFIG_EXTRA_MAX];
     uint64_t memory_mib;
+    char share[CONFIG_NAME_MAX]; /* where it shares memory by content, "": nowhere */
+    bool share_off;            /* it shares none at all */
     unsigned vcpus;
 };
 
@@ -37,6 +42,7 @@ struct config {
     bool apicv;                /* where the processor has it */
     enum config_numa numa;
     unsigned numa_fake_nodes;
+    unsigned scan;             /* pages a second that are looked at for content sharing at most */
     struct vm_config vm[CONFIG_MAX_VMS];
     unsigned vms;
 };

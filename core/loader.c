@@ -109,6 +109,17 @@ int load_write(struct load *l, uint64_t to, const void *from, size_t n)
     return rc ? fail_pmap(l, rc, to, n) : 0;
 }
 
+int load_file(struct load *l, uint64_t to, const struct config_file *file, uint64_t offset, size_t n)
+{
+    const uint8_t *from = (const uint8_t *)file->data + offset;
+    int rc;
+
+    if (!file->shared || l->vm->share_off)
+        return load_write(l, to, from, n);
+    rc = n ? pmap_load(l->pmap, GPA(to), from, n) : 0;
+    return rc ? fail_pmap(l, rc, to, n) : 0;
+}
+
 int load_zero(struct load *l, uint64_t to, size_t n)
 {
     int rc = n ? pmap_zero(l->pmap, GPA(to), n) : 0;
@@ -146,7 +157,7 @@ int load_ramdisks(struct load *l, uint64_t limit, uint64_t *base, uint64_t *size
         const struct config_file *file = &l->vm->ramdisk[i];
 
         *size = ALIGN_UP(*size, 4);
-        rc = load_write(l, *base + *size, file->data, file->size);
+        rc = load_file(l, *base + *size, file, 0, file->size);
         if (rc)
             return rc;
         *size += file->size;

@@ -139,7 +139,7 @@ int elf_load_segments(struct load *l, const struct elf_image *elf, uint64_t *end
             continue;
         rc = load_claim(l, s.paddr, s.memsz, "kernel");
         if (!rc)
-            rc = load_write(l, s.paddr, elf->data + s.offset, s.filesz);
+            rc = load_file(l, s.paddr, &l->vm->kernel, s.offset, s.filesz);
         if (!rc)
             rc = load_zero(l, s.paddr + s.filesz, s.memsz - s.filesz);
         if (rc)

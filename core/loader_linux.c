@@ -181,7 +181,7 @@ int linux_load(struct load *l)
     if (!rc)
         rc = place_kernel(l, &image, &base);
     if (!rc)
-        rc = load_write(l, base, (const uint8_t *)l->vm->kernel.data + image.payload_offset, image.payload_size);
+        rc = load_file(l, base, &l->vm->kernel, image.payload_offset, image.payload_size);
     if (!rc)
         rc = load_command_line(l, h);
     if (!rc)

@@ -96,7 +96,7 @@ static int load_by_addresses(struct load *l, uint32_t offset, const struct mb_he
     *end = MAX(*end, (uint64_t)h->bss_end_addr);
     rc = load_claim(l, load, *end - load, "kernel");
     if (!rc)
-        rc = load_write(l, load, (const uint8_t *)file->data + from, size);
+        rc = load_file(l, load, file, from, size);
     return rc ? rc : load_zero(l, load + size, *end - load - size);
 }
 
@@ -131,7 +131,7 @@ static int load_modules(struct load *l, uint64_t from, struct mb_block *block)
         int rc = load_place_above(l, file->size, PAGE_SIZE, from, "ramdisk", &base);
 
         if (!rc)
-            rc = load_write(l, base, file->data, file->size);
+            rc = load_file(l, base, file, 0, file->size);
         if (!rc)
             rc = load_string(l, load_file_name(file->path), "name of a ramdisk", &string);
         if (rc)

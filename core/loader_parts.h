@@ -35,6 +35,8 @@ int load_place_above(struct load *l, uint64_t size, uint64_t align, uint64_t fro
 
 /* To guest memory that was taken. */
 int load_write(struct load *l, uint64_t to, const void *from, size_t n);
+/* A part of one of its files, at least offset + n long. */
+int load_file(struct load *l, uint64_t to, const struct config_file *file, uint64_t offset, size_t n);
 int load_zero(struct load *l, uint64_t to, size_t n);
 
 /* The part of a path behind the last separator, of either kind. */

@@ -10,6 +10,7 @@
 #include "lib/errno.h"
 #include "lib/log.h"
 #include "numa/page.h"
+#include "numa/scan.h"
 #include "vmx/vmcs_io.h"
 
 /* Lock order: vm.c's, then a pCPU's list, then the board's, the pmap's and the nodes'. */
@@ -230,7 +231,7 @@ static bool others_wait(struct run_queue *q, const struct slot *self)
 
 static void idle(struct run_queue *q)
 {
-    if (page_zero_ahead(cpu_this()->node))
+    if (page_zero_ahead(cpu_this()->node) || scan_step(rdtsc(), tsc_khz()))
         return;
     arm(q, false);
     sti_hlt_cli();

@@ -10,7 +10,9 @@
 #include "lib/errno.h"
 #include "lib/log.h"
 #include "lib/string.h"
+#include "numa/commons.h"
 #include "numa/page.h"
+#include "numa/scan.h"
 #include "vmx/caps.h"
 
 static struct vm vms[CONFIG_MAX_VMS];
@@ -68,6 +70,7 @@ int vm_setup(const struct config *config, int64_t unix_time)
         vms[i] = (struct vm){ .config = c, .index = i };
     }
     vms_known = config->vms;
+    scan_set_rate(config->scan);
     vm_set_wallclock(unix_time);
     return 0;
 }
@@ -255,6 +258,16 @@ static void zero_ahead(uint64_t bytes)
     } while (c.by_kind[PAGE_ZEROED] * PAGE_SIZE < bytes && page_zero_ahead(cpu_this()->node));
 }
 
+/* Where the VM shares memory by content: VMs with the same name are of one domain. */
+static uint16_t domain_of(const struct vm *vm)
+{
+    if (!vm->config->share[0])
+        return 0;
+    for (unsigned i = 0;; i++)
+        if (!strcmp(vms[i].config->share, vm->config->share))
+            return (uint16_t)(COMMONS_DOMAIN + i);
+}
+
 static int build(struct vm *vm)
 {
     struct guest_entry entry = { 0 };
@@ -267,6 +280,7 @@ static int build(struct vm *vm)
         log_warn("vm %s: no memory to build it", vm->config->name);
         return -ENOMEM;
     }
+    vm->pmap.domain = domain_of(vm);
     for (unsigned i = 0; i < vm->config->vcpus; i++) {
         vm->slots[i] = new_slot(vm, i);
         if (!vm->slots[i])

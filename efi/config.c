@@ -268,6 +268,29 @@ static int set_vcpus(struct parser *p, const char *value)
     return 0;
 }
 
+static int set_scan(struct parser *p, const char *value)
+{
+    uint64_t n;
+
+    if (!number_in(value, 0, CONFIG_MAX_SCAN, &n))
+        return fail(p, "expected pages a second, at most %d, found \"%.*s\"", CONFIG_MAX_SCAN, SHOWN, value);
+    p->out->scan = (unsigned)n;
+    return 0;
+}
+
+static int set_share(struct parser *p, const char *value)
+{
+    struct span name = { value, strlen(value) };
+
+    p->vm->share_off = !strcmp(value, "off");
+    if (p->vm->share_off)
+        return 0;
+    if (!name.n || !copy(p->vm->share, sizeof(p->vm->share), name))
+        return fail(p, "expected off or the name of a sharing domain, at most %d characters, found \"%.*s\"",
+                    CONFIG_NAME_MAX - 1, SHOWN, value);
+    return 0;
+}
+
 static int set_disk(struct parser *p, const char *value)
 {
     (void)value;
@@ -288,7 +311,9 @@ static const struct key keys[] = {
     { "kernel",  SECTION_VM,     false, set_kernel  },
     { "ramdisk", SECTION_VM,     true,  set_ramdisk },
     { "extra",   SECTION_VM,     false, set_extra   },
+    { "scan",    SECTION_GLOBAL, false, set_scan    },
     { "memory",  SECTION_VM,     false, set_memory  },
+    { "share",   SECTION_VM,     false, set_share   },
     { "vcpus",   SECTION_VM,     false, set_vcpus   },
     { "disk",    SECTION_VM,     true,  set_disk    },
     { "vif",     SECTION_VM,     true,  set_vif     },
@@ -297,8 +322,8 @@ static const struct key keys[] = {
 static int unknown_key(struct parser *p)
 {
     if (p->section == SECTION_GLOBAL)
-        return fail(p, "unknown key, expected console, numa, log or apicv in [global]");
-    return fail(p, "unknown key, expected kernel, ramdisk, extra, memory, vcpus, disk or vif in [vm NAME]");
+        return fail(p, "unknown key, expected console, numa, scan, log or apicv in [global]");
+    return fail(p, "unknown key, expected kernel, ramdisk, extra, memory, share, vcpus, disk or vif in [vm NAME]");
 }
 
 static int parse_key(struct parser *p, struct span name, struct span value)
@@ -437,6 +462,7 @@ static void set_defaults(struct config *c)
     c->log_level = LOG_INFO;
     c->apicv = true;
     c->numa = CONFIG_NUMA_AUTO;
+    c->scan = CONFIG_DEFAULT_SCAN;
 }
 
 static int parse_lines(struct parser *p, struct span rest)

@@ -182,10 +182,10 @@ static struct config_file *file_of(struct vm_config *vm, unsigned index)
 }
 
 /* A loaded file with the path of this one, NULL if there is none. */
-static const struct config_file *loaded_before(struct config *config, const struct config_file *file)
+static struct config_file *loaded_before(struct config *config, const struct config_file *file)
 {
     for (unsigned v = 0; v < config->vms; v++) {
-        const struct config_file *other;
+        struct config_file *other;
 
         for (unsigned i = 0; (other = file_of(&config->vm[v], i)) != NULL; i++)
             if (other->data && same_path(other->path, file->path))
@@ -196,13 +196,14 @@ static const struct config_file *loaded_before(struct config *config, const stru
 
 static int load_one(struct config *config, const struct vm_config *vm, unsigned index, struct config_file *file)
 {
-    const struct config_file *before = loaded_before(config, file);
+    struct config_file *before = loaded_before(config, file);
     char what[WHAT_MAX];
     int err;
 
     if (before) {
         file->data = before->data;
         file->size = before->size;
+        file->shared = before->shared = true;
         return 0;
     }
     format(what, sizeof(what), "%s of vm %s", index ? "ramdisk" : "kernel", vm->name);

@@ -8,9 +8,11 @@
 /* Locks by stripe of buckets; a pmap's lock may be held outside, a node's is taken inside. */
 #define STRIPES 64u
 #define PAGES_PER_BUCKET 4
+/* After so many rounds pages meet in other places. */
+#define MEETING_ROUNDS 3
 
 static uint32_t *buckets;      /* first frame of each chain */
-static uint32_t *meeting;      /* frames left by commons_meet */
+static uint32_t *meeting;      /* frames left by commons_meet: one place each, the last one has it */
 static uint64_t mask;
 static struct spinlock stripes[STRIPES];
 static struct hpa zeros;
@@ -157,9 +159,10 @@ bool commons_withdraw(struct hpa page)
     return true;
 }
 
-struct hpa commons_meet(uint16_t space, uint32_t key, struct hpa page)
+struct hpa commons_meet(uint16_t space, uint32_t key, uint64_t round, struct hpa page)
 {
-    uint64_t b = bucket_of(space, key);
+    unsigned turn = (unsigned)(round / MEETING_ROUNDS) * 7 % 32; /* who missed each other may meet elsewhere */
+    uint64_t b = bucket_of(space, key << turn | (uint64_t)key >> (32 - turn));
     struct hpa met;
 
     spin_lock(lock_of(b));

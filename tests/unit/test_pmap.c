@@ -159,9 +159,106 @@ static void test_out_of_memory(void **state)
     assert_int_equal(free_pages(), before);
 }
 
+/* Reading what was never written costs the tables of the EPT only, and goes over into a page of one's own. */
+static void test_zeros_cost_nothing(void **state)
+{
+    struct ept_mapping e;
+    struct page_counts before, after;
+    struct pmap m;
+
+    assert_int_equal(pmap_init(&m, 1, 8 * MIB, 1), 0);
+    page_count(NUMA_MAX_NODES, &before);
+    assert_int_equal(pmap_fault(&m, GPA(5 * MIB), 0, false), 0);
+    assert_int_equal(pmap_fault(&m, GPA(PMAP_HOLE_END), 0, false), 0);
+    page_count(NUMA_MAX_NODES, &after);
+    assert_int_equal(after.by_kind[PAGE_PRIVATE], before.by_kind[PAGE_PRIVATE]);
+    assert_int_equal(m.counts.touched, 0);
+    e = ept_lookup(&m.ept[0], GPA(5 * MIB));
+    assert_int_equal(e.level, EPT_2M);
+    assert_int_equal(e.prot, EPT_R | EPT_X);
+    assert_int_equal(*(uint64_t *)e.hpa.v, 0);
+    assert_int_equal(ept_lookup(&m.ept[0], GPA(PMAP_HOLE_END)).level, EPT_4K);
+    assert_int_equal(pmap_fault(&m, GPA(5 * MIB), 0, true), 0);
+    assert_int_equal(ept_lookup(&m.ept[0], GPA(5 * MIB)).prot, EPT_RWX);
+    assert_int_equal(m.counts.touched, 512);
+    pmap_destroy(&m);
+}
+
+static uint64_t kind_pages(enum page_kind kind)
+{
+    struct page_counts c;
+
+    page_count(NUMA_MAX_NODES, &c);
+    return c.by_kind[kind];
+}
+
+/* Two VMs load the same file: its whole pages are there once, until one is written. */
+static void test_files_are_there_once(void **state)
+{
+    static uint8_t file[5 * PAGE_SIZE + 100];
+    uint64_t before = free_pages();
+    struct gpa at = GPA(3 * PAGE_SIZE + 7 * PAGE_SIZE_2M);
+    uint8_t back[sizeof(file)];
+    struct pmap m[2];
+
+    for (size_t i = 0; i < sizeof(file); i++)
+        file[i] = (uint8_t)(i * 31 + i / PAGE_SIZE);
+    for (unsigned v = 0; v < 2; v++) {
+        assert_int_equal(pmap_init(&m[v], (uint16_t)(v + 1), 32 * MIB, 1), 0);
+        assert_int_equal(pmap_load(&m[v], at, file, sizeof(file)), 0);
+        assert_int_equal(m[v].counts.files, 5);
+        assert_int_equal(kind_pages(PAGE_ORIGIN), 5);
+    }
+    assert_int_equal(pmap_fault(&m[0], at, 0, false), 0);
+    assert_int_equal(ept_lookup(&m[0].ept[0], at).prot, EPT_R | EPT_X);
+    assert_int_equal(pmap_fault(&m[0], at, 0, true), 0);
+    assert_int_equal(m[0].counts.breaks, 1);
+    assert_int_equal(ept_lookup(&m[0].ept[0], at).prot, EPT_RWX);
+    assert_int_equal(pmap_write(&m[0], at, "mine", 4), 0);
+    assert_int_equal(pmap_read(&m[1], at, back, sizeof(back)), 0);
+    assert_memory_equal(back, file, sizeof(file));
+    assert_int_equal(pmap_write(&m[1], at, "yours", 5), 0); /* the last one has it: no copy */
+    assert_int_equal(m[1].counts.breaks, 0);
+    assert_int_equal(kind_pages(PAGE_ORIGIN), 4);
+    pmap_destroy(&m[0]);
+    pmap_destroy(&m[1]);
+    assert_int_equal(free_pages(), before);
+}
+
+/* No memory for the copy: the page stays shared, and the fault says so. */
+static void test_break_without_memory(void **state)
+{
+    static uint8_t file[PAGE_SIZE] = { 1 };
+    uint64_t before = free_pages();
+    struct hpa taken[32], p;
+    struct pmap m[2];
+    unsigned n = 0;
+
+    for (unsigned v = 0; v < 2; v++) {
+        assert_int_equal(pmap_init(&m[v], (uint16_t)(v + 1), 32 * MIB, 1), 0);
+        assert_int_equal(pmap_load(&m[v], GPA(PAGE_SIZE_2M), file, sizeof(file)), 0);
+        assert_int_equal(pmap_fault(&m[v], GPA(PAGE_SIZE_2M), 0, false), 0);
+    }
+    for (int order = PAGE_ORDER_1G; order >= 0; order--)
+        while (n < ARRAY_SIZE(taken) && (p = page_alloc(0, (unsigned)order, PAGE_HYPERVISOR)).v)
+            taken[n++] = p;
+    assert_int_equal(free_pages(), 0);
+    assert_int_equal(pmap_fault(&m[0], GPA(PAGE_SIZE_2M), 0, true), -ENOMEM);
+    assert_int_equal(m[0].counts.files, 1);
+    while (n--)
+        page_free(taken[n], page_of(taken[n])->order);
+    assert_int_equal(pmap_fault(&m[0], GPA(PAGE_SIZE_2M), 0, true), 0);
+    pmap_destroy(&m[0]);
+    pmap_destroy(&m[1]);
+    assert_int_equal(free_pages(), before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_zeros_cost_nothing, setup),
+        cmocka_unit_test_setup(test_files_are_there_once, setup),
+        cmocka_unit_test_setup(test_break_without_memory, setup),
         cmocka_unit_test_setup(test_ram_and_holes, setup),
         cmocka_unit_test_setup(test_high_ram_is_above_4g, setup),
         cmocka_unit_test_setup(test_sizes_are_checked, setup),

@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/*
+ * A model of processors that cache translations as badly as they may: a processor inside a guest keeps whatever it has
+ * once read from the EPT until it must invalidate, and reads and writes guest memory through it at every moment between
+ * two steps of the hypervisor. The hypervisor's part is the real code, included here so that its steps can be watched,
+ * and left out one at a time: each of these mutations must be noticed.
+ */
+#include "arch/x86/apic.h"
+#include "ept/ept.h"
+#include "lib/errno.h"
+#include "numa/commons.h"
+#include "numa/hash.h"
+#include "numa/scan.h"
+#include "tests/unit/machine.h"
+#include "tests/unit/seam/fake_percpu.h"
+
+static void model_ipi(uint32_t apic_id, uint8_t vector);
+static void model_pause(void);
+static void model_clear(struct ept *ept, struct gpa gpa);
+static void model_flush(struct ept *ept);
+static void model_free(struct hpa page, unsigned order);
+static void model_drop(struct hpa page);
+static struct hpa model_get(uint16_t space, uint32_t key, const void *bytes);
+static uint32_t model_hash(const void *page);
+
+/* Order matters: what a file defines is defined before calls of it are diverted. */
+#define apic_ipi   model_ipi
+#define cpu_pause  model_pause
+#include "ept/flush.c"
+#undef cpu_pause
+#define ept_clear    model_clear
+#define ept_flush    model_flush
+#define page_free    model_free
+#define commons_drop model_drop
+#define commons_get  model_get
+#define page_hash    model_hash
+#include "numa/pmap.c"
+#include "numa/cow.c"
+#include "numa/scan.c"
+#undef ept_clear
+#undef ept_flush
+#undef page_free
+#undef commons_drop
+#undef commons_get
+#undef page_hash
+
+enum {
+    VMS = 3, NODES = 2, PAGES = 48, VALUES = 4, CHECK_EVERY = 16,
+    SHORT_STEPS = 800000, MUTATION_STEPS = 400000, STEPS_AFTER_VM = 20000,
+};
+
+enum mutation {
+    NONE,
+    NO_CLEAR,                  /* the EPTs are not told */
+    NO_CLEAR_ON_NODE_1,
+    NO_FLUSH,                  /* nobody is sent out */
+    NO_GENERATION,             /* those who come in later are not told */
+    LATE_FLUSH,                /* the page is let go first */
+    LATE_DETACH,               /* compared, copied and committed while others can still write */
+    NO_COMPARE,                /* equal hash taken for equal content */
+    MUTATIONS,
+};
+
+static const char *const mutation_names[] = {
+    "none", "no clear", "no clear on node 1", "no flush", "no generation", "late flush", "late detach", "no compare",
+};
+
+struct cached { bool valid; uint64_t page; unsigned prot; };
+
+static struct pmap vm[VMS];
+static uint64_t expected[VMS][PAGES];
+static struct {
+    int vm;                    /* inside which, -1: outside */
+    uint64_t seen[VMS];
+    struct cached tlb[VMS][PAGES];
+} cpu[FAKE_CPUS];
+static unsigned current;       /* the processor that runs the hypervisor's code */
+static enum mutation mutation;
+static const char *violation;
+static struct { struct ept *ept; struct gpa gpa; bool clear; } late[64];
+static unsigned lates;
+static uint64_t ticks, seed;
+
+static uint64_t machine_first, machine_end;
+
+void panic(const char *fmt, ...)
+{
+    violation = "panic";
+    if (getenv("MODEL_VERBOSE"))
+        fprintf(stderr, "panic: %s\n", fmt);
+    _exit(mutation == NONE ? 2 : 1);
+}
+
+static unsigned pick(unsigned n)
+{
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    return (unsigned)(seed >> 33) % n;
+}
+
+static void violate(const char *what)
+{
+    if (!violation)
+        violation = what;
+}
+
+/* A third of the pages are beside the video hole, where memory is mapped in small pages from the start. */
+static struct gpa gpa_of(unsigned page)
+{
+    return GPA(page < 16 ? (PMAP_HOLE_END + page * PAGE_SIZE) : PAGE_SIZE_2M + page * 7 * PAGE_SIZE);
+}
+
+static unsigned node_of(unsigned c) { return c % NODES; }
+
+static void become(unsigned c)
+{
+    current = c;
+    fake_percpu_enter(c);
+}
+
+/* --- a processor in a guest ----------------------------------------------------------------------------------- */
+
+static void leave(unsigned c)
+{
+    unsigned was = current;
+
+    become(c);
+    ept_leave();
+    become(was);
+    cpu[c].vm = -1;
+}
+
+static void enter(unsigned c, int which)
+{
+    become(c);
+    if (ept_enter(&vm[which].ept[node_of(c)], &cpu[c].seen[which]))
+        memset(cpu[c].tlb[which], 0, sizeof(cpu[c].tlb[which]));
+    cpu[c].vm = which;
+}
+
+/* The translation that this processor uses now; it keeps what it reads. */
+static struct cached *translate(unsigned c, unsigned page)
+{
+    struct cached *t = &cpu[c].tlb[cpu[c].vm][page];
+    struct ept_mapping m;
+
+    if (t->valid)
+        return t;
+    m = ept_lookup(&vm[cpu[c].vm].ept[node_of(c)], gpa_of(page));
+    if (m.level)
+        *t = (struct cached){ true, m.hpa.v, m.prot };
+    return t;
+}
+
+/* False: an EPT violation. */
+static bool try_access(unsigned c, unsigned page, bool write, uint64_t value)
+{
+    struct cached *t = translate(c, page);
+
+    if (!t->valid || (write && !(t->prot & EPT_W))) {
+        t->valid = false; /* as the violation does (SDM vol. 3, 29.4.3.1) */
+        return false;
+    }
+    if (write) {
+        *(uint64_t *)t->page = value;
+        expected[cpu[c].vm][page] = value;
+    } else if (*(uint64_t *)t->page != expected[cpu[c].vm][page]) {
+        violate("a guest has read what is not there");
+    }
+    return true;
+}
+
+static void guest_access(unsigned c, unsigned page, bool write, uint64_t value)
+{
+    int which = cpu[c].vm;
+
+    while (!violation && !try_access(c, page, write, value)) {
+        leave(c);
+        become(c);
+        if (pmap_fault(&vm[which], gpa_of(page), node_of(c), write))
+            violate("a fault has failed");
+        enter(c, which);
+    }
+}
+
+/* What the others do meanwhile. One that needs the hypervisor waits for its lock, outside. */
+static void others_run(void)
+{
+    for (unsigned c = 0; c < FAKE_CPUS; c++)
+        for (unsigned i = pick(3); i-- && c != current && cpu[c].vm >= 0;)
+            if (!try_access(c, pick(PAGES), pick(2), pick(VALUES)))
+                leave(c);
+}
+
+/* --- the hypervisor's steps, watched ---------------------------------------------------------------------------- */
+
+static void model_ipi(uint32_t apic_id, uint8_t vector)
+{
+    unsigned c = apic_id / 2;
+
+    assert_int_equal(vector, VECTOR_KICK);
+    for (unsigned i = pick(4); i-- && cpu[c].vm >= 0;)
+        (void)try_access(c, pick(PAGES), pick(2), pick(VALUES)); /* the interrupt takes its time */
+    leave(c);
+}
+
+static void model_pause(void)
+{
+    violate("a flush waits for ever");
+    _exit(1);
+}
+
+static void model_clear(struct ept *ept, struct gpa gpa)
+{
+    if (mutation == NO_CLEAR || (mutation == NO_CLEAR_ON_NODE_1 && ept->pages.ctx))
+        return;
+    others_run();
+    if (mutation == LATE_DETACH)
+        late[lates++] = (typeof(late[0])){ ept, gpa, true };
+    else
+        ept_clear(ept, gpa);
+    others_run();
+}
+
+static void model_flush(struct ept *ept)
+{
+    uint64_t generation = ept->generation;
+
+    if (mutation == NO_FLUSH)
+        return;
+    if (mutation == LATE_FLUSH) {
+        late[lates++] = (typeof(late[0])){ ept, GPA(0), false };
+        return;
+    }
+    ept_flush(ept);
+    if (mutation == NO_GENERATION)
+        ept->generation = generation - 1;
+    others_run();
+}
+
+static void do_late(void)
+{
+    for (unsigned i = 0; i < lates; i++) {
+        if (late[i].clear)
+            ept_clear(late[i].ept, late[i].gpa);
+        ept_flush(late[i].ept);
+    }
+    lates = 0;
+}
+
+/* Could this processor use what it keeps for this VM? */
+static bool usable(unsigned c, unsigned v)
+{
+    return cpu[c].vm == (int)v || cpu[c].seen[v] == vm[v].ept[node_of(c)].generation;
+}
+
+static void check_unreachable(struct hpa page, uint64_t size)
+{
+    for (unsigned c = 0; c < FAKE_CPUS; c++)
+        for (unsigned v = 0; v < VMS; v++)
+            for (unsigned p = 0; p < PAGES; p++)
+                if (cpu[c].tlb[v][p].valid && cpu[c].tlb[v][p].page - page.v < size && usable(c, v))
+                    violate("a page was let go that a processor can reach");
+}
+
+static void model_free(struct hpa page, unsigned order)
+{
+    enum page_kind kind = page_of(page)->kind;
+
+    if (kind == PAGE_PRIVATE)
+        check_unreachable(page, PAGE_SIZE << order);
+    page_free(page, order);
+    others_run();
+}
+
+static void model_drop(struct hpa page)
+{
+    if (page_of(page)->refs == 1)
+        check_unreachable(page, PAGE_SIZE);
+    commons_drop(page);
+    others_run();
+}
+
+static struct hpa model_get(uint16_t space, uint32_t key, const void *bytes)
+{
+    struct hpa found = HPA_NONE;
+
+    if (mutation != NO_COMPARE) {
+        found = commons_get(space, key, bytes);
+        others_run();
+        return found;
+    }
+    for (uint64_t p = machine_first; p < machine_end && !found.v; p += PAGE_SIZE) {
+        struct mpage *m = page_of(HPA(p));
+
+        if (m && m->kind == PAGE_CONTENT && m->space == space && m->hash == key) {
+            m->refs++;
+            found = HPA(p);
+        }
+    }
+    return found;
+}
+
+/* Weak on purpose: different pages have the same hash all the time. */
+static uint32_t model_hash(const void *page)
+{
+    return page_is_zero(page) ? HASH_ZERO : 2 + (uint32_t)(*(const uint64_t *)page % 2);
+}
+
+/* --- what must be true between steps ------------------------------------------------------------------------------ */
+
+static struct cached truth(unsigned v, unsigned page)
+{
+    struct ept_mapping m = wanted(&vm[v], gpa_of(page), 0);
+    uint64_t offset = gpa_of(page).v % (m.level == EPT_2M ? PAGE_SIZE_2M : PAGE_SIZE);
+
+    return (struct cached){ true, m.hpa.v + ALIGN_DOWN(offset, PAGE_SIZE), m.prot };
+}
+
+static void check_all(void)
+{
+    struct cached is[VMS][PAGES];
+
+    for (unsigned v = 0; v < VMS; v++) {
+        for (unsigned p = 0; p < PAGES; p++) {
+            is[v][p] = truth(v, p);
+            if (*(uint64_t *)is[v][p].page != expected[v][p])
+                violate("a page does not hold what was written to it");
+            for (unsigned w = 0; w <= v; w++)
+                for (unsigned q = 0; q < (w == v ? p : PAGES); q++)
+                    if (is[w][q].page == is[v][p].page && (is[w][q].prot | is[v][p].prot) & EPT_W)
+                        violate("a writable page has two owners");
+        }
+    }
+    for (unsigned c = 0; c < FAKE_CPUS; c++)
+        for (unsigned v = 0; v < VMS; v++)
+            for (unsigned p = 0; p < PAGES && usable(c, v); p++) {
+                const struct cached *t = &cpu[c].tlb[v][p];
+
+                if (t->valid && (t->page != is[v][p].page || (t->prot & ~is[v][p].prot)))
+                    violate("a processor keeps a translation that is not allowed");
+            }
+}
+
+/* --- the run ------------------------------------------------------------------------------------------------------ */
+
+static void new_vm(unsigned v)
+{
+    assert_int_equal(pmap_init(&vm[v], (uint16_t)(v + 1), 4 * MIB, NODES), 0);
+    vm[v].domain = v < 2 ? COMMONS_DOMAIN : COMMONS_DOMAIN + 1;
+    memset(expected[v], 0, sizeof(expected[v]));
+}
+
+static void another_vm(unsigned v)
+{
+    for (unsigned c = 0; c < FAKE_CPUS; c++) {
+        if (cpu[c].vm == (int)v)
+            leave(c);
+        cpu[c].seen[v] = 0; /* its vCPU is gone; what the processors keep of the VM stays */
+    }
+    pmap_destroy(&vm[v]);
+    new_vm(v);
+}
+
+/* The hypervisor itself reads and writes guest memory. */
+static void hypervisor_access(unsigned v, unsigned page, unsigned what)
+{
+    uint64_t value = pick(VALUES), got = 0;
+
+    if (what == 0 && (pmap_read(&vm[v], gpa_of(page), &got, sizeof(got)) || got != expected[v][page]))
+        violate("the hypervisor has read what is not there");
+    if (what == 1 && pmap_write(&vm[v], gpa_of(page), &value, sizeof(value)))
+        violate("a write has failed");
+    if (what == 2 && pmap_zero(&vm[v], gpa_of(page), sizeof(value)))
+        violate("a write of zeros has failed");
+    if (what)
+        expected[v][page] = what == 1 ? value : 0;
+}
+
+static void one_step(void)
+{
+    unsigned c = pick(FAKE_CPUS), v = pick(VMS), what = pick(100);
+
+    become(c);
+    if (cpu[c].vm >= 0 && what < 60) {
+        guest_access(c, pick(PAGES), pick(3) == 0, pick(VALUES));
+    } else if (cpu[c].vm < 0 && what < 60) {
+        enter(c, (int)v);
+    } else {
+        if (cpu[c].vm >= 0)
+            leave(c);
+        if (what < 64)
+            hypervisor_access(v, pick(PAGES), what % 3);
+        else
+            scan_step(ticks += 1000000, 1);
+    }
+    do_late();
+}
+
+static const char *run_model(enum mutation m, uint64_t start, uint64_t steps)
+{
+    mutation = m;
+    seed = start;
+    for (unsigned c = 0; c < FAKE_CPUS; c++)
+        cpu[c].vm = -1;
+    for (unsigned v = 0; v < VMS; v++)
+        new_vm(v);
+    scan_set_rate(1000000);
+    for (uint64_t i = 0; i < steps && !violation; i++) {
+        one_step();
+        if (i % CHECK_EVERY == 0)
+            check_all();
+        if (i % STEPS_AFTER_VM == STEPS_AFTER_VM - 1)
+            another_vm(pick(VMS));
+    }
+    return violation;
+}
+
+static int setup(void **state)
+{
+    static bool ready;
+
+    if (!ready) {
+        become(0);
+        machine_first = machine_memory(64 * MIB, 0);
+        ready = machine_first && machine_memory(32 * MIB, 1);
+        machine_end = machine_first + 128 * MIB;
+    }
+    return ready ? 0 : -1;
+}
+
+/* In a process of its own: a mutation leaves a wreck. 0: nothing was noticed. */
+static int outcome(enum mutation m, uint64_t start, uint64_t steps)
+{
+    pid_t pid = fork();
+    int status = 0;
+
+    if (!pid) {
+        const char *what = run_model(m, start, steps);
+
+        if (what && getenv("MODEL_VERBOSE"))
+            fprintf(stderr, "%s: %s\n", mutation_names[m], what);
+        if (!what && getenv("MODEL_VERBOSE"))
+            for (unsigned v = 0; v < VMS; v++)
+                fprintf(stderr, "vm %u: faults %lu breaks %lu touched %lu content %lu zeros %lu\n", v,
+                        vm[v].counts.faults, vm[v].counts.breaks, vm[v].counts.touched, vm[v].counts.content,
+                        vm[v].counts.zeros);
+        _exit(what ? 1 : 0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void test_real_code(void **state)
+{
+    const char *soak = getenv("SOAK_STEPS");
+    uint64_t steps = soak ? strtoull(soak, NULL, 0) : SHORT_STEPS;
+
+    for (uint64_t s = 1; s <= 4; s++)
+        assert_int_equal(outcome(NONE, s, steps / 4), 0);
+}
+
+static void test_every_mutation_is_noticed(void **state)
+{
+    for (enum mutation m = NONE + 1; m < MUTATIONS; m++)
+        if (outcome(m, 1, MUTATION_STEPS) != 1)
+            fail_msg("not noticed: %s", mutation_names[m]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_real_code, setup),
+        cmocka_unit_test_setup(test_every_mutation_is_noticed, setup),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
