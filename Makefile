@@ -27,7 +27,7 @@ CRT0     := $(EFI_LIB)/crt0-efi-x86_64.o
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all image run test check bench install-deps clean help boot-test
+.PHONY: all image run test check soak bench install-deps clean help boot-test
 all: $(BUILD)/mirrorball.efi
 
 # --- the hypervisor ---------------------------------------------------------------------------------------------
@@ -155,6 +155,12 @@ run: install-deps ## build, and boot two Debian guests on the best platform here
 test: install-deps ## run every test: unit tests on the host, boot tests in emulators
 	@$(MAKE) --no-print-directory all guests $(EFI_HELPERS) $(UNIT_TESTS)
 	@tests/run
+
+SOAK_STEPS ?= 400000000
+
+soak: install-deps ## the model of invalidation, for some hours (SOAK_STEPS=N)
+	@$(MAKE) --no-print-directory $(BUILD)/host/test_invalidation
+	@SOAK_STEPS=$(SOAK_STEPS) $(BUILD)/host/test_invalidation
 
 bench: install-deps ## measure: native Linux against a guest, on the same emulator
 	@$(MAKE) --no-print-directory all guests

@@ -10,6 +10,7 @@
 #include "lib/log.h"
 #include "lib/string.h"
 #include "numa/page.h"
+#include "numa/scan.h"
 
 #define MAX_ARGS 4
 #define INPUT_LINE 128
@@ -103,9 +104,34 @@ static void cmd_console(int argc, char **argv)
         console_set_focus((int)vm->index);
 }
 
+/* V and M: what the guests have touched, and what the machine gives for it. */
+static void print_shares(const struct page_counts *c)
+{
+    struct pmap_counts sum = { 0 };
+    uint64_t has = 0;
+
+    for (unsigned i = 0; i < vm_count(); i++) {
+        const struct pmap_counts *p = &vm_at(i)->pmap.counts;
+
+        has += pmap_memory(&vm_at(i)->pmap) / MIB;
+        sum.touched += p->touched;
+        sum.files += p->files;
+        sum.content += p->content;
+        sum.zeros += p->zeros;
+        if (p->touched)
+            print("  vm %-12s shares by origin %lu, by content %lu, zeros %lu; breaks %lu\n", vm_at(i)->config->name,
+                  p->files, p->content, p->zeros, p->breaks);
+    }
+    print("guests have %lu MiB, touched %lu KiB, the machine gives %lu KiB\n", has, sum.touched * PAGE_SIZE / KIB,
+          (c->by_kind[PAGE_PRIVATE] + c->by_kind[PAGE_ORIGIN] + c->by_kind[PAGE_CONTENT]) * PAGE_SIZE / KIB);
+    print("saved: by origin %lu KiB, by content %lu KiB, zeros %lu KiB; the scanner is in round %lu\n",
+          (sum.files - c->by_kind[PAGE_ORIGIN]) * PAGE_SIZE / KIB,
+          (sum.content - c->by_kind[PAGE_CONTENT]) * PAGE_SIZE / KIB, sum.zeros * PAGE_SIZE / KIB, scan_rounds());
+}
+
 static void cmd_mem(int argc, char **argv)
 {
-    static const char *const kinds[] = { "free", "hypervisor", "tables", "private", "zeros", "by origin", "by content" };
+    static const char *const kinds[] = { "free", "hypervisor", "tables", "private", "zeros", "origin", "content" };
     struct page_counts c;
 
     (void)argc, (void)argv;
@@ -119,8 +145,10 @@ static void cmd_mem(int argc, char **argv)
         const struct vm *vm = vm_at(i);
 
         print("  vm %-12s %6lu MiB, touched %lu pages, %lu faults, EPT %lu pages, pmap %lu pages\n", vm->config->name,
-              vm->config->memory_mib, vm->pmap.counts.touched, vm->pmap.counts.faults, vm->pmap.ept[0].tables, vm->pmap.tables);
+              vm->config->memory_mib, vm->pmap.counts.touched, vm->pmap.counts.faults, vm->pmap.ept[0].tables,
+              vm->pmap.tables);
     }
+    print_shares(&c);
 }
 
 static void stat_vm(struct vm *vm)

@@ -47,11 +47,11 @@ void ept_commit(struct ept *ept, struct gpa gpa, enum ept_level level, struct hp
 void ept_clear(struct ept *ept, struct gpa gpa);
 
 /*
- * Invalidation without broadcasts. Whoever enters a guest calls ept_enter as the last thing before, and ept_leave
- * after an exit that is more than a few instructions' work; in between it takes no lock whose holder may wait for a
- * flush, as the pmaps' are. A translation that a processor has kept is used inside only,
- * and ept_enter says when it must be thrown away (INVEPT) first. ept_flush therefore needs to wait for those only that
- * are inside with this EPT: it sends them out. After it, no processor uses what the EPT said before.
+ * Invalidation without broadcasts. Whoever enters a guest calls ept_enter as the last thing before, and ept_leave after
+ * an exit that is more than a few instructions' work; in between it takes no lock whose holder may wait for a flush, as
+ * the pmap's may. What a processor has kept it uses only inside, and ept_enter says when it must be thrown away
+ * (INVEPT) first. So ept_flush waits for those only that are inside with this EPT: it sends them out. After it, no
+ * processor uses what the EPT said before.
  */
 
 /* *seen: the generation at which this processor last invalidated, 0: never. True: it must do so now. */

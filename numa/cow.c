@@ -6,7 +6,7 @@
 #include "numa/hash.h"
 #include "numa/pmap_parts.h"
 
-/* How the pages of a VM come and go: first touch, copy on write, sharing. numa/pmap_parts.h tells the order of steps. */
+/* How a VM's pages come and go: first touch, copy on write, sharing. numa/pmap_parts.h tells the order of steps. */
 
 static void claim(struct pmap *pmap, struct hpa page, struct gpa gpa)
 {

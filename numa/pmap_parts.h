@@ -42,7 +42,8 @@ bool pmap_adopt(struct pmap *pmap, struct gpa gpa, const void *from);
 int pmap_split(struct pmap *pmap, uint64_t *chunk, struct gpa gpa);
 
 /*
- * Content sharing, each for a small private page of this pmap; false: it is not what it was thought to be (no harm done).
+ * Content sharing, each for a small private page of this pmap; false: it is not what it was thought to be (no harm
+ * done).
  * Gives the page back, if it is zero.
  */
 bool pmap_merge_zero(struct pmap *pmap, struct gpa gpa);

@@ -278,10 +278,13 @@ class Memory:
         self.vms = {name: tuple(map(int, numbers)) for name, *numbers in re.findall(
             r"^  vm (\S+) .*touched (\d+) pages, \d+ faults, EPT (\d+) pages, pmap (\d+) pages",
             text, re.M)}
+        self.shared = {name: sum(map(int, numbers)) for name, *numbers in re.findall(
+            r"^  vm (\S+) +shares by origin (\d+), by content (\d+), zeros (\d+);", text, re.M)}
 
     def without(self, *running):
         """Free pages if the VMs that run had touched nothing: they go on while we count."""
-        return self.free + sum(sum(self.vms.get(name, ())) for name in running)
+        own = sum(sum(self.vms.get(name, ())) - self.shared.get(name, 0) for name in running)
+        return self.free + own + self.kinds["origin"] + self.kinds["content"]
 
 
 def memory_of(machine):

@@ -67,6 +67,11 @@ int pmap_write(struct pmap *pmap, struct gpa to, const void *from, size_t n)
     return rc;
 }
 
+int pmap_load(struct pmap *pmap, struct gpa to, const void *from, size_t n)
+{
+    return pmap_write(pmap, to, from, n);
+}
+
 int pmap_zero(struct pmap *pmap, struct gpa to, size_t n)
 {
     struct fake_guest *p = container_of(pmap, struct fake_guest, pmap);

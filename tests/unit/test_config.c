@@ -219,11 +219,36 @@ static void test_unknown_keys(void **state)
     (void)state;
     bad(GLOBAL("memory = 1"), "m.conf:2: memory: unknown key, expected console, numa, scan, log or apicv in [global]");
     bad(VM("console = com1"),
-        "m.conf:4: console: unknown key, expected kernel, ramdisk, extra, memory, share, vcpus, disk or vif in [vm NAME]");
+        "m.conf:4: console: unknown key, expected kernel, ramdisk, extra, memory, share, vcpus, "
+        "disk or vif in [vm NAME]");
     bad(VM("Memory = 1"),
-        "m.conf:4: Memory: unknown key, expected kernel, ramdisk, extra, memory, share, vcpus, disk or vif in [vm NAME]");
+        "m.conf:4: Memory: unknown key, expected kernel, ramdisk, extra, memory, share, vcpus, "
+        "disk or vif in [vm NAME]");
     bad(VM("mem = 1"),
-        "m.conf:4: mem: unknown key, expected kernel, ramdisk, extra, memory, share, vcpus, disk or vif in [vm NAME]");
+        "m.conf:4: mem: unknown key, expected kernel, ramdisk, extra, memory, share, vcpus, "
+        "disk or vif in [vm NAME]");
+}
+
+static void test_share(void **state)
+{
+    (void)state;
+    good(MINIMAL);
+    assert_int_equal(config.scan, CONFIG_DEFAULT_SCAN);
+    assert_string_equal(config.vm[0].share, "");
+    assert_false(config.vm[0].share_off);
+    good(VM("share = team"));
+    assert_string_equal(config.vm[0].share, "team");
+    good(VM("share = off"));
+    assert_true(config.vm[0].share_off);
+    assert_string_equal(config.vm[0].share, "");
+    bad(VM("share = 00000000000000000000000000000000"),
+        "m.conf:4: share: expected off or the name of a sharing domain, at most 31 characters, "
+        "found \"00000000000000000000000000000000\"");
+    bad(VM("share ="), "m.conf:4: share: expected off or the name of a sharing domain, at most 31 characters, "
+                       "found \"\"");
+    good(GLOBAL("scan = 0"));
+    assert_int_equal(config.scan, 0);
+    bad(GLOBAL("scan = 1000001"), "m.conf:2: scan: expected pages a second, at most 1000000, found \"1000001\"");
 }
 
 static void test_duplicate_keys(void **state)
@@ -515,6 +540,7 @@ int main(void)
         cmocka_unit_test(test_sections),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_unknown_keys),
+        cmocka_unit_test(test_share),
         cmocka_unit_test(test_duplicate_keys),
         cmocka_unit_test(test_missing_keys),
         cmocka_unit_test(test_console),
