@@ -246,4 +246,5 @@ void console_poll(void)
     while (console.com1 && (c = serial_read()) >= 0)
         key((uint8_t)c);
     feed_guest();
+    monitor_poll();
 }

@@ -4,6 +4,7 @@
 #include "arch/x86/apic.h"
 #include "arch/x86/percpu.h"
 #include "core/console.h"
+#include "core/monitor_parts.h"
 #include "core/sched.h"
 #include "core/vm.h"
 #include "lib/format.h"
@@ -33,9 +34,7 @@ static void print_text(const char *text, size_t n)
     answered += n;
 }
 
-static void print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-
-static void print(const char *fmt, ...)
+void monitor_print(const char *fmt, ...)
 {
     char text[256];
     va_list ap;
@@ -51,23 +50,33 @@ struct command {
     void (*run)(int argc, char **argv);
 };
 
-static struct vm *find_vm(const char *name)
+struct vm *monitor_find_vm(const char *name)
 {
     struct vm *vm = vm_by_name(name);
 
     if (!vm)
-        print("no VM has the name %s (see: vm list)\n", name);
+        monitor_print("no VM has the name %s (see: vm list)\n", name);
     return vm;
+}
+
+unsigned monitor_number(const char *text, unsigned limit)
+{
+    unsigned n = 0;
+    const char *s = text;
+
+    for (; *s >= '0' && *s <= '9' && n < limit; s++)
+        n = 10 * n + (unsigned)(*s - '0');
+    return *s || s == text || n > limit ? limit : n;
 }
 
 static void list_vms(void)
 {
-    print("%-16s %-9s %5s %9s %9s  %s\n", "name", "state", "vcpus", "MiB", "touched", "first cpu");
+    monitor_print("%-16s %-9s %5s %9s %9s  %s\n", "name", "state", "vcpus", "MiB", "touched", "first cpu");
     for (unsigned i = 0; i < vm_count(); i++) {
         const struct vm *vm = vm_at(i);
 
-        print("%-16s %-9s %5u %9lu %9lu  %u\n", vm->config->name, vm_state_name(vm), vm->config->vcpus,
-              vm->config->memory_mib, vm->pmap.counts.touched * PAGE_SIZE / MIB, vm->home);
+        monitor_print("%-16s %-9s %5u %9lu %9lu  %u\n", vm->config->name, vm_state_name(vm), vm->config->vcpus,
+                      vm->config->memory_mib, vm->pmap.counts.touched * PAGE_SIZE / MIB, vm->home);
     }
 }
 
@@ -85,20 +94,20 @@ static void cmd_vm(int argc, char **argv)
     for (size_t i = 0; argc == 3 && i < ARRAY_SIZE(verbs); i++) {
         if (strcmp(argv[1], verbs[i].verb))
             continue;
-        vm = find_vm(argv[2]);
+        vm = monitor_find_vm(argv[2]);
         if (vm && verbs[i].act(vm))
-            print("%s is %s: cannot %s it now\n", argv[2], vm_state_name(vm), argv[1]);
+            monitor_print("%s is %s: cannot %s it now\n", argv[2], vm_state_name(vm), argv[1]);
         return;
     }
-    print("usage: vm list | vm start NAME | vm stop NAME | vm reset NAME\n");
+    monitor_print("usage: vm list | vm start NAME | vm stop NAME | vm reset NAME\n");
 }
 
 static void cmd_console(int argc, char **argv)
 {
-    struct vm *vm = argc == 2 ? find_vm(argv[1]) : NULL;
+    struct vm *vm = argc == 2 ? monitor_find_vm(argv[1]) : NULL;
 
     if (argc != 2)
-        print("usage: console NAME\n");
+        monitor_print("usage: console NAME\n");
     flush(); /* what follows is not the monitor's */
     if (vm)
         console_set_focus((int)vm->index);
@@ -119,14 +128,15 @@ static void print_shares(const struct page_counts *c)
         sum.content += p->content;
         sum.zeros += p->zeros;
         if (p->touched)
-            print("  vm %-12s shares by origin %lu, by content %lu, zeros %lu; breaks %lu\n", vm_at(i)->config->name,
-                  p->files, p->content, p->zeros, p->breaks);
+            monitor_print("  vm %-12s shares by origin %lu, by content %lu, zeros %lu; breaks %lu\n",
+                          vm_at(i)->config->name, p->files, p->content, p->zeros, p->breaks);
     }
-    print("guests have %lu MiB, touched %lu KiB, the machine gives %lu KiB\n", has, sum.touched * PAGE_SIZE / KIB,
-          (c->by_kind[PAGE_PRIVATE] + c->by_kind[PAGE_ORIGIN] + c->by_kind[PAGE_CONTENT]) * PAGE_SIZE / KIB);
-    print("saved: by origin %lu KiB, by content %lu KiB, zeros %lu KiB; the scanner is in round %lu\n",
-          (sum.files - c->by_kind[PAGE_ORIGIN]) * PAGE_SIZE / KIB,
-          (sum.content - c->by_kind[PAGE_CONTENT]) * PAGE_SIZE / KIB, sum.zeros * PAGE_SIZE / KIB, scan_rounds());
+    monitor_print("guests have %lu MiB, touched %lu KiB, the machine gives %lu KiB\n", has,
+                  sum.touched * PAGE_SIZE / KIB,
+                  (c->by_kind[PAGE_PRIVATE] + c->by_kind[PAGE_ORIGIN] + c->by_kind[PAGE_CONTENT]) * PAGE_SIZE / KIB);
+    monitor_print("saved: by origin %lu KiB, by content %lu KiB, zeros %lu KiB; the scanner is in round %lu\n",
+                  (sum.files - c->by_kind[PAGE_ORIGIN]) * PAGE_SIZE / KIB,
+                  (sum.content - c->by_kind[PAGE_CONTENT]) * PAGE_SIZE / KIB, sum.zeros * PAGE_SIZE / KIB, scan_rounds());
 }
 
 static void cmd_mem(int argc, char **argv)
@@ -136,57 +146,19 @@ static void cmd_mem(int argc, char **argv)
 
     (void)argc, (void)argv;
     page_count(NUMA_MAX_NODES, &c);
-    print("machine memory: %lu pages (%lu MiB), %lu free (%lu MiB)\n", c.total, c.total * PAGE_SIZE / MIB, c.free,
-          c.free * PAGE_SIZE / MIB);
-    print("  of the free, zeroed ahead: %lu\n", c.by_kind[PAGE_ZEROED]);
+    monitor_print("machine memory: %lu pages (%lu MiB), %lu free (%lu MiB)\n", c.total, c.total * PAGE_SIZE / MIB,
+                  c.free, c.free * PAGE_SIZE / MIB);
+    monitor_print("  of the free, zeroed ahead: %lu\n", c.by_kind[PAGE_ZEROED]);
     for (unsigned k = PAGE_HYPERVISOR; k < ARRAY_SIZE(kinds); k++)
-        print("  %-12s %9lu pages %9lu KiB\n", kinds[k], c.by_kind[k], c.by_kind[k] * PAGE_SIZE / KIB);
+        monitor_print("  %-12s %9lu pages %9lu KiB\n", kinds[k], c.by_kind[k], c.by_kind[k] * PAGE_SIZE / KIB);
     for (unsigned i = 0; i < vm_count(); i++) {
         const struct vm *vm = vm_at(i);
 
-        print("  vm %-12s %6lu MiB, touched %lu pages, %lu faults, EPT %lu pages, pmap %lu pages\n", vm->config->name,
-              vm->config->memory_mib, vm->pmap.counts.touched, vm->pmap.counts.faults, vm->pmap.ept[0].tables,
-              vm->pmap.tables);
+        monitor_print("  vm %-12s %6lu MiB, touched %lu pages, %lu faults, EPT %lu pages, pmap %lu pages\n",
+                      vm->config->name, vm->config->memory_mib, vm->pmap.counts.touched, vm->pmap.counts.faults,
+                      vm->pmap.ept[0].tables, vm->pmap.tables);
     }
     print_shares(&c);
-}
-
-static void stat_vm(struct vm *vm)
-{
-    uint64_t exits[EXIT_REASON_COUNT], sum = 0;
-
-    vm_exits(vm, exits);
-    for (unsigned r = 0; r < EXIT_REASON_COUNT; r++)
-        sum += exits[r];
-    print("vm %s: %lu exits\n", vm->config->name, sum);
-    for (unsigned r = 0; r < EXIT_REASON_COUNT; r++)
-        if (exits[r])
-            print("  %-24s %12lu\n", exit_reason_name(r), exits[r]);
-}
-
-static void cmd_stat(int argc, char **argv)
-{
-    struct vm *vm = argc > 1 ? find_vm(argv[1]) : NULL;
-
-    if (vm)
-        stat_vm(vm);
-    for (unsigned i = 0; argc == 1 && i < vm_count(); i++)
-        stat_vm(vm_at(i));
-}
-
-static void print_line(const char *text)
-{
-    print("%s\n", text);
-}
-
-static void cmd_trace(int argc, char **argv)
-{
-    struct vm *vm = argc == 2 ? find_vm(argv[1]) : NULL;
-
-    if (argc != 2)
-        print("usage: trace NAME\n");
-    else if (vm)
-        vm_trace(vm, print_line);
 }
 
 static void print_log(void)
@@ -212,19 +184,16 @@ static void cmd_log(int argc, char **argv)
             return;
         }
     }
-    print("usage: log | log error|warn|info|debug\n");
+    monitor_print("usage: log | log error|warn|info|debug\n");
 }
 
 /* As hardware would send it: shows whether that processor still answers. */
 static void cmd_nmi(int argc, char **argv)
 {
-    unsigned cpu = 0;
-    const char *s = argc == 2 ? argv[1] : "x";
+    unsigned cpu = monitor_number(argc == 2 ? argv[1] : "", cpu_count());
 
-    for (; *s >= '0' && *s <= '9' && cpu < cpu_count(); s++)
-        cpu = 10 * cpu + (unsigned)(*s - '0');
-    if (*s || cpu >= cpu_count())
-        print("usage: nmi CPU, 0 to %u\n", cpu_count() - 1);
+    if (cpu == cpu_count())
+        monitor_print("usage: nmi CPU, 0 to %u\n", cpu_count() - 1);
     else
         apic_nmi(cpu_of(cpu)->apic_id);
 }
@@ -248,8 +217,9 @@ static const struct command commands[] = {
     { "vm",      "list|start|stop|reset",   "the VMs, and their power switches", cmd_vm },
     { "console", "NAME",                    "input goes to this VM; Ctrl-a three times comes on", cmd_console },
     { "mem",     "",                        "machine memory by kind and VM", cmd_mem },
-    { "stat",    "[NAME]",                  "VM exits by reason", cmd_stat },
-    { "trace",   "NAME",                    "its last VM exits", cmd_trace },
+    { "stat",    "[NAME [VCPU]]",           "VM exits by reason, and how long they took", monitor_stat },
+    { "trace",   "[NAME | cpu CPU]",        "the last VM exits", monitor_trace },
+    { "top",     "",                        "use of the processors, a page a second until a key comes", monitor_top },
     { "log",     "[LEVEL]",                 "the log, or what goes into it: error, warn, info, debug", cmd_log },
     { "nmi",     "CPU",                     "send a processor a non-maskable interrupt", cmd_nmi },
     { "exit",    "",                        "stop all VMs and go back to the firmware", cmd_exit },
@@ -259,7 +229,7 @@ static void cmd_help(int argc, char **argv)
 {
     (void)argc, (void)argv;
     for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-        print("  %-8s %-24s %s\n", commands[i].name, commands[i].args, commands[i].help);
+        monitor_print("  %-8s %-24s %s\n", commands[i].name, commands[i].args, commands[i].help);
 }
 
 static int split(char *line, char **argv)
@@ -290,7 +260,7 @@ static void run_line(char *line)
         }
     }
     if (argc)
-        print("%s: no such command (see: help)\n", argv[0]);
+        monitor_print("%s: no such command (see: help)\n", argv[0]);
 }
 
 static char line[INPUT_LINE];
@@ -299,26 +269,37 @@ static unsigned length;
 void monitor_prompt(void)
 {
     length = 0;
-    print(MONITOR_PROMPT);
+    monitor_print(MONITOR_PROMPT);
     flush();
+}
+
+void monitor_poll(void)
+{
+    if (top_poll())
+        flush();
 }
 
 void monitor_input(char c)
 {
+    if (top_running()) {
+        top_end();
+        monitor_prompt();
+        return;
+    }
     if (c == '\r' || c == '\n') {
         line[length] = 0;
-        print("\n");
+        monitor_print("\n");
         run_line(line);
-        if (console_focus() == CONSOLE_MONITOR)
+        if (console_focus() == CONSOLE_MONITOR && !top_running())
             monitor_prompt();
     } else if (c == 8 || c == 127) {
         if (length) {
             length--;
-            print("\b \b");
+            monitor_print("\b \b");
         }
     } else if (c >= ' ' && length < INPUT_LINE - 1) {
         line[length++] = c;
-        print("%c", c);
+        monitor_print("%c", c);
     }
     flush();
 }

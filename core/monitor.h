@@ -7,3 +7,5 @@
 
 void monitor_prompt(void);
 void monitor_input(char c);
+/* Every few milliseconds: what refreshes itself. */
+void monitor_poll(void);

@@ -141,6 +141,25 @@ void sched_halt(struct vcpu *v)
         log_info("vm %s: has halted with interrupts off; it can only be stopped or reset", s->vm->config->name);
 }
 
+/* Its time on the pCPU, guest and hypervisor; what it sleeps is the pCPU's own. */
+static void ran_from_now(struct slot *s)
+{
+    atomic_store_explicit(&s->runs_since, rdtsc(), memory_order_relaxed);
+}
+
+static void ran_until_now(struct slot *s)
+{
+    s->ran += rdtsc() - s->runs_since;
+    atomic_store_explicit(&s->runs_since, 0, memory_order_relaxed);
+}
+
+uint64_t sched_ran(const struct slot *s)
+{
+    uint64_t since = atomic_load_explicit(&s->runs_since, memory_order_relaxed);
+
+    return s->ran + (since ? rdtsc() - since : 0);
+}
+
 /* INIT and SIPI from another vCPU's local APIC. The vCPU is loaded. */
 static void do_requests(struct slot *s)
 {
@@ -301,7 +320,9 @@ static struct guest_regs *look(struct vcpu *v)
         }
         if (wait)
             return NULL;
+        ran_until_now(s);
         idle(q);
+        ran_from_now(s);
     }
 }
 
@@ -338,6 +359,7 @@ static void park(struct run_queue *q, struct slot *s)
 static void run(struct run_queue *q, struct slot *s)
 {
     q->slice_end = rdtsc() + ms_ticks(SLICE_MS);
+    ran_from_now(s);
     vcpu_load(&s->vcpu);
     if (s->fresh) {
         vcpu_reset(&s->vcpu, &s->start);
@@ -347,6 +369,7 @@ static void run(struct run_queue *q, struct slot *s)
     if (look(&s->vcpu))
         vmx_run(&s->vcpu.regs);
     vcpu_put(&s->vcpu);
+    ran_until_now(s);
 }
 
 /* The next after the last one that can run: round robin. */

@@ -23,6 +23,8 @@ void sched_leave(unsigned cpu);
 void sched_add(struct slot *slot);
 /* Lets a pCPU look again at what it has to do. Any processor; nothing if it is this one. */
 void sched_kick(unsigned cpu);
+/* TSC ticks for which it has been a pCPU's, without those it slept. Any processor, about right. */
+uint64_t sched_ran(const struct slot *slot);
 
 /* The same when all there is to see is an interrupt of a vCPU or an earlier timer of its: cheaper if it runs alone. */
 void sched_post(unsigned cpu);

@@ -181,8 +181,7 @@ static void free_slot(struct vm *vm, struct slot *s)
 {
     if (!s)
         return;
-    for (unsigned i = 0; i < EXIT_REASON_COUNT; i++)
-        vm->exits[i] += s->vcpu.exits[i];
+    exit_stats_add(&vm->exits, &s->vcpu.exits);
     vcpu_destroy(&s->vcpu);
     page_free(ptr_hpa(s), order_for(sizeof(struct slot)));
 }
@@ -363,20 +362,23 @@ bool vm_serial_in(struct vm *vm, uint8_t byte)
     return taken;
 }
 
-void vm_exits(struct vm *vm, uint64_t out[EXIT_REASON_COUNT])
+void vm_exits(struct vm *vm, struct exit_stats *out)
 {
     spin_lock(&vm->lock);
-    memcpy(out, vm->exits, sizeof(vm->exits));
+    memcpy(out, &vm->exits, sizeof(*out));
     for (unsigned i = 0; i < CONFIG_MAX_VCPUS && vm->slots[i]; i++)
-        for (unsigned r = 0; r < EXIT_REASON_COUNT; r++)
-            out[r] += vm->slots[i]->vcpu.exits[r];
+        exit_stats_add(out, &vm->slots[i]->vcpu.exits);
     spin_unlock(&vm->lock);
 }
 
-void vm_trace(struct vm *vm, void (*print)(const char *line))
+int vm_vcpu_exits(struct vm *vm, unsigned vcpu, struct exit_stats *out)
 {
+    const struct slot *s;
+
     spin_lock(&vm->lock);
-    for (unsigned i = 0; i < CONFIG_MAX_VCPUS && vm->slots[i]; i++)
-        vcpu_last_exits(&vm->slots[i]->vcpu, EXIT_RING, print);
+    s = vcpu < CONFIG_MAX_VCPUS ? vm->slots[vcpu] : NULL;
+    if (s)
+        memcpy(out, &s->vcpu.exits, sizeof(*out));
     spin_unlock(&vm->lock);
+    return s ? 0 : -ENOENT;
 }

@@ -35,6 +35,8 @@ struct slot {
     _Atomic uint32_t requests;
     _Atomic uint8_t sipi_vector;
     struct vcpu_start start;
+    uint64_t ran;              /* ticks on a pCPU before the present turn */
+    _Atomic uint64_t runs_since; /* TSC when that began, 0: it has none */
 };
 
 struct vm {
@@ -48,7 +50,7 @@ struct vm {
     _Atomic bool cancelled;    /* somebody wants it off, whatever it is doing now */
     _Atomic unsigned active;   /* vCPUs on pCPUs' lists */
     uint64_t tsc_base;         /* tick = TSC + tsc_base: tick 0 is the start */
-    uint64_t exits[EXIT_REASON_COUNT]; /* of earlier lives */
+    struct exit_stats exits;   /* of earlier lives */
     struct pmap pmap;
     struct board *board;
     unsigned board_order;
@@ -85,13 +87,20 @@ int vm_map_apic(struct vm *vm);
 void vm_crash(struct vm *vm, struct vcpu *v, const char *why);
 const char *vm_state_name(const struct vm *vm);
 /* Exits by reason of this and earlier lives, summed over vCPUs. */
-void vm_exits(struct vm *vm, uint64_t out[EXIT_REASON_COUNT]);
+void vm_exits(struct vm *vm, struct exit_stats *out);
+/* Those of one vCPU's present life. -ENOENT: it has none. */
+int vm_vcpu_exits(struct vm *vm, unsigned vcpu, struct exit_stats *out);
 
 /* Gives the VM's serial port a byte; false: no room now. A VM that is off swallows it. Any processor. */
 bool vm_serial_in(struct vm *vm, uint8_t byte);
 
-/* The last exits of its vCPUs, a line each. Any processor. */
-void vm_trace(struct vm *vm, void (*print)(const char *line));
+/*
+ * The last exits of its vCPUs, of all VMs (NULL), and only of those that are on this pCPU (TRACE_ALL_CPUS: on any), in
+ * the order of time, a line each: at most TRACE_LINES. Boot processor.
+ */
+#define TRACE_LINES    64u
+#define TRACE_ALL_CPUS UINT32_MAX
+void vm_trace(struct vm *vm, unsigned cpu, void (*print)(const char *line));
 
 /* The home's part of the state machine; true if something was done. */
 bool vm_service(struct vm *vm);

@@ -7,7 +7,7 @@
 #include "vmx/vcpu.h"
 #include "vmx/vmcs_io.h"
 
-#define DUMP_EXITS 16u
+#define DUMP_EXITS 16ul        /* at most EXIT_RING */
 
 static void dump_general(const struct vcpu *v)
 {
@@ -34,16 +34,18 @@ static void dump_segments(void)
              vmread(VMCS_GUEST_GDTR_LIMIT), vmread(VMCS_GUEST_IDTR_BASE), vmread(VMCS_GUEST_IDTR_LIMIT));
 }
 
-void vcpu_last_exits(const struct vcpu *v, unsigned most, void (*print)(const char *line))
+void exit_record_text(const struct exit_record *r, unsigned vcpu, char *text, size_t size)
 {
-    uint64_t end = v->exit_count, n = MIN(end, (uint64_t)MIN(most, EXIT_RING));
+    format(text, size, "  tsc %lu  vcpu %u  rip %016lx  %s  qualification %#lx", r->tsc, vcpu, r->rip,
+           exit_reason_name(r->reason), r->qualification);
+}
+
+static void dump_exits(const struct vcpu *v, void (*print)(const char *line))
+{
     char line[128];
 
-    for (uint64_t i = end - n; i < end; i++) {
-        const struct exit_record *r = &v->ring[i % EXIT_RING];
-
-        format(line, sizeof(line), "  tsc %lu  vcpu %u  rip %016lx  %s  qualification %#lx", r->tsc, v->index, r->rip,
-               exit_reason_name(r->reason), r->qualification);
+    for (uint64_t i = v->exit_count - MIN(v->exit_count, DUMP_EXITS); i < v->exit_count; i++) {
+        exit_record_text(&v->ring[i % EXIT_RING], v->index, line, sizeof(line));
         print(line);
     }
 }
@@ -65,7 +67,7 @@ void vcpu_dump_panic(void)
     if (!v)
         return;
     log_error("last VM exits of %lu of the vCPU that ran here:", v->exit_count);
-    vcpu_last_exits(v, DUMP_EXITS, print_error);
+    dump_exits(v, print_error);
 }
 
 void vcpu_dump(struct vcpu *v, const char *why)
@@ -73,6 +75,6 @@ void vcpu_dump(struct vcpu *v, const char *why)
     log_warn("vcpu %u on cpu %u: %s", v->index, v->cpu, why);
     dump_general(v);
     dump_segments();
-    log_warn("  last %lu exits of %lu:", MIN(v->exit_count, (uint64_t)DUMP_EXITS), v->exit_count);
-    vcpu_last_exits(v, DUMP_EXITS, print_warning);
+    log_warn("  last %lu exits of %lu:", MIN(v->exit_count, DUMP_EXITS), v->exit_count);
+    dump_exits(v, print_warning);
 }

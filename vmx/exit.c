@@ -226,7 +226,7 @@ enum quick vmx_try_exit(struct guest_regs *regs)
     r->tsc = rdtsc();
     if (reason >= EXIT_REASON_COUNT)
         return QUICK_NOT;
-    v->exits[reason]++;
+    v->exits.count[reason]++;
     return quick[reason] && r->tsc < v->look_at ? quick[reason](v, r) : QUICK_NOT;
 }
 
@@ -250,11 +250,17 @@ static void handle(struct vcpu *v, uint32_t reason)
 struct guest_regs *vmx_handle_exit(struct guest_regs *regs, enum quick tried)
 {
     struct vcpu *v = container_of(regs, struct vcpu, regs);
+    uint32_t reason = last_record(v)->reason;
+    uint64_t since = last_record(v)->tsc;
+    struct guest_regs *next;
 
     ept_leave();
     if (tried == QUICK_NOT)
-        handle(v, last_record(v)->reason);
-    return v->ops->resume(v);
+        handle(v, reason);
+    next = v->ops->resume(v);
+    if (reason < EXIT_REASON_COUNT)
+        exit_stats_time(&v->exits, reason, rdtsc() - since);
+    return next;
 }
 
 /* VMRESUME and VMLAUNCH both failed without an exit: controls or host state are wrong, or there is no VMCS. */

@@ -7,6 +7,7 @@
 #include "numa/pmap.h"
 #include "vmx/apicv.h"
 #include "vmx/cpuid.h"
+#include "vmx/exit_stats.h"
 #include "vmx/regs.h"
 #include "vmx/vmcs.h"
 
@@ -84,7 +85,7 @@ struct vcpu {
     struct vcpu_mtrr mtrr;
     struct pvclock clock;
     struct cpuid_answer cpuid[CPUID_ANSWERS];
-    uint64_t exits[EXIT_REASON_COUNT];
+    struct exit_stats exits;
     struct exit_record ring[EXIT_RING];
     uint64_t exit_count;
 };
@@ -135,8 +136,8 @@ void vcpu_control(struct vcpu *v, uint32_t bit, bool on);
 uint64_t vcpu_tick(const struct vcpu *v);          /* VM's clock now */
 /* Registers, control registers, segments, last exits, through the log; the vCPU is loaded. */
 void vcpu_dump(struct vcpu *v, const char *why);
-/* The last exits, at most this many, oldest first, a line each. Of another pCPU's vCPU some may be torn. */
-void vcpu_last_exits(const struct vcpu *v, unsigned most, void (*print)(const char *line));
+/* A line about an exit of the vCPU with this index. */
+void exit_record_text(const struct exit_record *r, unsigned vcpu, char *text, size_t size);
 /* For traps_set_dump_hook: a panic's dump has the last exits of the vCPU that is loaded here, if one is. No locks. */
 void vcpu_dump_panic(void);
 /* The guest's linear memory at its present privilege; -EFAULT with *error_code for #PF, -ERANGE: not canonical, #GP. */

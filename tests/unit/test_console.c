@@ -35,6 +35,7 @@ void fbcon_write(const char *text, size_t n) { append(screen, &screen_length, te
 int serial_read(void) { return typed && *typed ? (uint8_t)*typed++ : -1; }
 unsigned vm_count(void) { return vms_known; }
 struct vm *vm_at(unsigned index) { return &vms[index]; }
+void monitor_poll(void) { }
 void monitor_input(char c) { strncat(to_monitor, &c, 1); }
 
 void monitor_prompt(void)

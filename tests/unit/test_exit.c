@@ -263,7 +263,7 @@ static void test_counters_and_ring(void **state)
             vcpu_qualification(&vcpu);         /* by the handlers that need it */
     }
     leave_guest(0x7fffffff);
-    assert_int_equal(vcpu.exits[EXIT_REASON_HLT], (EXIT_RING + 3) / 2);
+    assert_int_equal(vcpu.exits.count[EXIT_REASON_HLT], (EXIT_RING + 3) / 2);
     assert_int_equal(vcpu.exit_count, EXIT_RING + 4);
     assert_int_equal(vcpu.ring[2].qualification, EXIT_RING + 2);
     assert_int_equal(vcpu.ring[2].rip, START_RIP);
@@ -311,7 +311,7 @@ static void test_short_way_ends_with_a_look(void **state)
     vcpu.look_at = rdtsc() + fake_cpu.tsc_step;
     vcpu.regs.rcx = MSR_APIC_BASE;
     assert_int_equal(try(EXIT_REASON_RDMSR), QUICK_NOT);       /* it has run long enough */
-    vcpu.look_at += fake_cpu.tsc_step + 1;
+    vcpu.look_at = rdtsc() + fake_cpu.tsc_step + 1;
     assert_int_equal(try(EXIT_REASON_RDMSR), QUICK_DONE);
     vcpu.look_at = UINT64_MAX;
     news = true;
@@ -431,6 +431,34 @@ static void test_failed_entry(void **state)
     assert_non_null(strstr(world.why, "VM entry failed"));
 }
 
+/* Exits that end in ops->resume are timed, by powers of two; the others are only counted. */
+static void test_times(void **state)
+{
+    uint64_t *hlt = vcpu.exits.by_time[EXIT_REASON_HLT];
+
+    fake_cpu.tsc_step = 300;                   /* from the exit's look at the clock to the end's */
+    leave_guest(EXIT_REASON_HLT);
+    assert_int_equal(vcpu.exits.ticks[EXIT_REASON_HLT], 300);
+    assert_int_equal(hlt[1], 1);
+    fake_cpu.tsc_step = 256;
+    leave_guest(EXIT_REASON_HLT);
+    assert_int_equal(hlt[1], 2);
+    fake_cpu.tsc_step = 255;
+    leave_guest(EXIT_REASON_HLT);
+    assert_int_equal(hlt[0], 1);
+    fake_cpu.tsc_step = 1ull << 50;
+    leave_guest(EXIT_REASON_HLT);
+    assert_int_equal(hlt[EXIT_BUCKETS - 1], 1);
+    assert_int_equal(exit_stats_timed(&vcpu.exits, EXIT_REASON_HLT), vcpu.exits.count[EXIT_REASON_HLT]);
+    vcpu.look_at = UINT64_MAX;
+    fake_cpu.tsc_step = 1;
+    vcpu.regs.rcx = MSR_APIC_BASE;
+    assert_int_equal(try(EXIT_REASON_RDMSR), QUICK_DONE);
+    assert_int_equal(vcpu.exits.count[EXIT_REASON_RDMSR], 1);
+    assert_int_equal(exit_stats_timed(&vcpu.exits, EXIT_REASON_RDMSR), 0);
+    leave_guest(0x7fffffff);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -445,6 +473,7 @@ int main(void)
         cmocka_unit_test_setup(test_xsetbv, setup),
         cmocka_unit_test_setup(test_xsetbv_of_a_smaller_machine, setup),
         cmocka_unit_test_setup(test_skip, setup),
+        cmocka_unit_test_setup(test_times, setup),
         cmocka_unit_test_setup(test_counters_and_ring, setup),
         cmocka_unit_test_setup(test_short_way, setup),
         cmocka_unit_test_setup(test_short_way_ends_with_a_look, setup),

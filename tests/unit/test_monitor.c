@@ -12,6 +12,7 @@
 #include "lib/errno.h"
 #include "tests/unit/machine.h"
 #include "tests/unit/seam/fake_apic.h"
+#include "tests/unit/seam/fake_cpu.h"
 #include "tests/unit/seam/fake_percpu.h"
 
 #include "core/monitor.c"
@@ -24,7 +25,8 @@ static struct vm_config configs[2] = { { .name = "alpha", .memory_mib = 256, .vc
 static struct vm vms[2];
 static struct { unsigned starts, stops, resets; } told[2];
 static int result, focus;
-static unsigned ends, traces;
+static unsigned ends, traces, traced_cpu;
+static const struct vm *traced_vm;
 static bool alive;
 
 static unsigned pieces;
@@ -63,18 +65,34 @@ struct vm *vm_by_name(const char *name)
     return NULL;
 }
 
-void vm_exits(struct vm *vm, uint64_t out[EXIT_REASON_COUNT])
+void vm_exits(struct vm *vm, struct exit_stats *out)
 {
-    memset(out, 0, EXIT_REASON_COUNT * sizeof(*out));
-    out[EXIT_REASON_CPUID] = 12 + vm->index;
-    out[EXIT_REASON_IO] = 1000;
+    memset(out, 0, sizeof(*out));
+    out->count[EXIT_REASON_CPUID] = 12 + vm->index;
+    out->count[EXIT_REASON_IO] = 1000;
+    for (unsigned i = 0; i < 3; i++)
+        exit_stats_time(out, EXIT_REASON_IO, 200 * (i + 1));
+    exit_stats_time(out, EXIT_REASON_IO, 1ull << 40);
 }
 
-void vm_trace(struct vm *vm, void (*out)(const char *text))
+int vm_vcpu_exits(struct vm *vm, unsigned vcpu, struct exit_stats *out)
+{
+    if (vcpu >= vm->config->vcpus)
+        return -ENOENT;
+    vm_exits(vm, out);
+    out->count[EXIT_REASON_CPUID] = 4;
+    return 0;
+}
+
+void vm_trace(struct vm *vm, unsigned cpu, void (*out)(const char *text))
 {
     traces++;
+    traced_vm = vm;
+    traced_cpu = cpu;
     out("  vcpu 0 exits");
 }
+
+uint64_t sched_ran(const struct slot *s) { return s->ran; }
 
 static int setup(void **state)
 {
@@ -250,12 +268,81 @@ static void test_stat(void **state)
     assert_says("stat gamma", "no VM");
 }
 
+/* How long they took: what was not timed went the short way. */
+static void test_stat_times(void **state)
+{
+    assert_says("stat beta", "  IO                               1000  short 996  mean 274877907244 "
+                             " <2^8 1 <2^9 1 <2^10 1 more 1\n");
+    assert_says("stat beta", "  CPUID                              13  short 13\n");
+    assert_null(strstr(say("stat"), "mean"));
+    assert_says("stat alpha 1", "vm alpha, vCPU 1: 1004 exits\n");
+    assert_says("stat alpha 2", "vm alpha has no vCPU 2 now\n");
+    assert_says("stat alpha x", "vm alpha has no vCPU x now\n");
+    assert_says("stat alpha 99999999999999999999", "has no vCPU");
+    assert_says("stat gamma 0", "no VM");
+}
+
 static void test_trace(void **state)
 {
+    fake_percpu_enter(0);
     assert_says("trace alpha", "  vcpu 0 exits\n");
-    assert_says("trace", "usage");
+    assert_ptr_equal(traced_vm, &vms[0]);
+    assert_int_equal(traced_cpu, TRACE_ALL_CPUS);
+    assert_says("trace cpu 3", "  vcpu 0 exits\n");
+    assert_null(traced_vm);
+    assert_int_equal(traced_cpu, 3);
+    assert_says("trace", "  vcpu 0 exits\n");
+    assert_null(traced_vm);
+    assert_int_equal(traced_cpu, TRACE_ALL_CPUS);
     assert_says("trace gamma", "no VM");
-    assert_int_equal(traces, 1);
+    assert_says("trace cpu 4", "usage: trace cpu CPU, 0 to 3");
+    assert_says("trace cpu x", "usage");
+    assert_int_equal(traces, 3);
+}
+
+/* beta's vCPU ran for a quarter of the second and left the guest 13 times, for IO most often. */
+static void test_top(void **state)
+{
+    static struct slot slots[2];
+    struct vcpu *v = &slots[1].vcpu;
+
+    for (unsigned i = 0; i < 2; i++) {
+        slots[i] = (struct slot){ .vm = &vms[i], .vcpu.cpu = 3 - i };
+        vms[i].slots[0] = &slots[i];
+    }
+    fake_cpu.tsc = 10000000;
+    fake_cpu.tsc_step = 0;
+    v->exit_count = v->exits.count[EXIT_REASON_HLT] = 100;
+    say("top");
+    assert_null(strstr(screen, "%"));
+    fake_cpu.tsc += 1000 * tsc_khz() - 1;
+    monitor_poll();
+    assert_null(strstr(screen, "%"));
+    fake_cpu.tsc += 1;
+    slots[1].ran += 250 * tsc_khz();
+    v->exit_count += 13;
+    v->exits.count[EXIT_REASON_CPUID] = 2;
+    v->exits.count[EXIT_REASON_IO] = 10;
+    v->exits.count[EXIT_REASON_HLT] += 1;
+    monitor_poll();
+    assert_non_null(strstr(screen, "beta                0    2  25.0        13\n"));
+    assert_non_null(strstr(screen, "beta             exits/s:  IO 10  CPUID 2  HLT 1\n"));
+    assert_non_null(strstr(screen, "alpha               0    3   0.0         0\n"));
+    screen[screen_length = 0] = 0;
+    fake_cpu.tsc += 2000 * tsc_khz();
+    v->exits.count[EXIT_REASON_IO] += 6;
+    v->exit_count = 4;                               /* a new life */
+    monitor_poll();
+    assert_non_null(strstr(screen, "beta                0    2   0.0         2\n"));
+    assert_non_null(strstr(screen, "exits/s:  IO 3\n"));
+    assert_null(strstr(screen, MONITOR_PROMPT));
+    monitor_input('\r');                             /* any key ends it */
+    assert_non_null(strstr(screen, MONITOR_PROMPT));
+    screen[screen_length = 0] = 0;
+    fake_cpu.tsc += 5000 * tsc_khz();
+    monitor_poll();
+    assert_string_equal(screen, "");
+    assert_string_equal(say("zz"), "zz: no such command (see: help)\nmirrorball> ");
 }
 
 static void test_log(void **state)
@@ -318,7 +405,9 @@ int main(void)
         cmocka_unit_test_setup(test_long_answer, setup),
         cmocka_unit_test_setup(test_mem, setup),
         cmocka_unit_test_setup(test_stat, setup),
+        cmocka_unit_test_setup(test_stat_times, setup),
         cmocka_unit_test_setup(test_trace, setup),
+        cmocka_unit_test_setup(test_top, setup),
         cmocka_unit_test_setup(test_log, setup),
         cmocka_unit_test_setup(test_nmi, setup),
         cmocka_unit_test_setup(test_exit, setup),

@@ -215,7 +215,7 @@ static void test_reset(void **state)
 
     start_vm(vm);
     pmap_write(&vm->pmap, GPA(0x200000), &word, sizeof(word));
-    added[0]->vcpu.exits[EXIT_REASON_CPUID] = 5;
+    added[0]->vcpu.exits.count[EXIT_REASON_CPUID] = 5;
     assert_int_equal(vm_reset(vm), 0);
     park(vm);
     assert_int_equal(vm->state, VM_STARTING);
@@ -225,12 +225,19 @@ static void test_reset(void **state)
     assert_int_equal(adds, 3);
     assert_int_equal(pmap_read(&vm->pmap, GPA(0x200000), &word, sizeof(word)), 0);
     assert_int_equal(word, 0);
-    added[0]->vcpu.exits[EXIT_REASON_CPUID] = 2;
+    added[0]->vcpu.exits.count[EXIT_REASON_CPUID] = 2;
+    exit_stats_time(&added[0]->vcpu.exits, EXIT_REASON_CPUID, 300);
     {
-        uint64_t exits[EXIT_REASON_COUNT];
+        static struct exit_stats exits;
 
-        vm_exits(vm, exits);
-        assert_int_equal(exits[EXIT_REASON_CPUID], 7); /* of all its lives */
+        vm_exits(vm, &exits);
+        assert_int_equal(exits.count[EXIT_REASON_CPUID], 7); /* of all its lives */
+        assert_int_equal(exits.ticks[EXIT_REASON_CPUID], 300);
+        assert_int_equal(vm_vcpu_exits(vm, 0, &exits), 0);
+        assert_int_equal(exits.count[EXIT_REASON_CPUID], 2); /* of this one */
+        assert_int_equal(exits.by_time[EXIT_REASON_CPUID][1], 1);
+        assert_int_equal(vm_vcpu_exits(vm, vm->config->vcpus, &exits), -ENOENT);
+        assert_int_equal(vm_vcpu_exits(vm, UINT32_MAX, &exits), -ENOENT);
     }
     vm_stop(vm);
     park(vm);
