@@ -292,9 +292,11 @@ static inline bool goes_on(struct slot *s, struct run_queue *q)
 {
     uint64_t when = tsc_of(s, timer_next(s->timers));
 
+    if (s->state != VCPU_RUNNABLE || rdtsc() >= MIN(s->vcpu.look_at, when))
+        return false; /* the look sets the timer, and not for what is due already: that would be an exit for nothing */
     if (when < q->armed)
         (void)set_timer(q, when);
-    return s->state == VCPU_RUNNABLE && rdtsc() < MIN(s->vcpu.look_at, when);
+    return true;
 }
 
 /* Everything is looked at: what is due runs, and the vCPU goes on if it may and it is its turn. */

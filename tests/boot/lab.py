@@ -291,6 +291,23 @@ def memory_of(machine):
     return Memory(machine.command("mem"))
 
 
+def top_of(machine, pages):
+    """So many pages of "top": for each of the VMs' vCPUs its share of the pCPU in % and its exits per second, and
+    for each VM its hottest reasons."""
+    start = machine.mark()
+    machine.send("top\r")
+    machine.until(r"(?:\(any key ends this\)[^()]*){%d}" % pages, 60 * pages, start)
+    machine.send("q")
+    machine.until(PROMPT, 60)
+    text = machine.text()[start:]
+    vcpus, reasons = {}, {}
+    for name, vcpu, share, exits in re.findall(r"^(\S+) +(\d+) +\d+ +(\d+\.\d) +(\d+)$", text, re.M):
+        vcpus.setdefault((name, int(vcpu)), []).append((float(share), int(exits)))
+    for name, hottest in re.findall(r"^(\S+) +exits/s:(.*)$", text, re.M):
+        reasons.setdefault(name, []).append({r: int(n) for r, n in re.findall(r"(\w+) (\d+)", hottest)})
+    return vcpus, reasons
+
+
 def vm_list(machine):
     """State by name."""
     return dict(re.findall(r"^(\S+) +(off|starting|running|stopping) +\d", machine.command("vm list"), re.M))

@@ -66,6 +66,29 @@ def guest_speaks(t, m, name):
             "a=$(date +%s); sleep 3; b=$(date +%s); echo s=$((b-a))", r"s=[34]$")
 
 
+QUIET = "cd /proc/sys; echo 0 >vm/compaction_proactiveness; echo 3600 >vm/stat_interval; echo 0 >kernel/watchdog; cd /"
+
+
+def few_exits(t, m, name):
+    """A timer tick costs two exits, its interrupt and the next deadline; and who does nothing causes none."""
+    m.focus(name)
+    m.send("while :; do :; done &\r")
+    m.focus("the monitor")
+    vcpus, reasons = lab.top_of(m, 3)
+    pages = list(zip(vcpus.get((name, 0), []), reasons.get(name, [])))[1:]     # the first has the typing
+    t.check(f"{name}: top shows who computes", pages and all(share > 95 for (share, _), _ in pages), vcpus)
+    t.check(f"{name}: at most two exits for a timer tick", pages and all(
+        0 < exits <= 2 * hottest.get("WRMSR", 0) + 2 for (_, exits), hottest in pages), f"{vcpus} {reasons}")
+    m.focus(name)
+    m.shell(f"{name}: the kernel's own regular work can be switched off", f"kill $!; {QUIET}; echo quiet=$?",
+            r"quiet=0$")
+    m.focus("the monitor")
+    vcpus, reasons = lab.top_of(m, 9)
+    pages = vcpus.get((name, 0), [])[3:]
+    rate = sum(exits for _, exits in pages) / max(1, len(pages))
+    t.check(f"{name}: fewer than five exits a second when it is idle", pages and rate < 5, f"{vcpus} {reasons}")
+
+
 def one_ends(t, m):
     m.focus("alpha")
     start = m.mark()
@@ -119,7 +142,7 @@ def two_guests(t):
             m.wait(f"{name} is ready", ready(name), since=start)
         for name in GUESTS:
             guest_speaks(t, m, name)
-        m.focus("the monitor")
+        few_exits(t, m, GUESTS[1])
         monitor_speaks(t, m)
         one_ends(t, m)
         power_switches(t, m)

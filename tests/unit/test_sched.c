@@ -299,6 +299,13 @@ static void test_goes_on_without_a_look(void **state)
     pending[0][0] = false;
     assert_non_null(sched_resume(&s->vcpu));
     assert_true(pending[0][0]);                /* it fired, though the machine's own timer did not yet */
+    timer_arm(&timers[0][0], &t, fake_cpu.tsc + MS);
+    assert_non_null(sched_resume(&s->vcpu));
+    fake_cpu.tsc += MS;
+    fake_apic.arms = 0;
+    sched_interrupt(VECTOR_TIMER);
+    assert_non_null(sched_resume(&s->vcpu));
+    assert_int_equal(fake_apic.arms, 0);       /* the machine's timer is not set to what is over */
     assert_non_null(resume_kicked(s));
     sched_kick(1);                             /* by itself, as with an IPI to itself */
     assert_int_equal(s->vcpu.look_at, 0);
