@@ -136,7 +136,8 @@ static void print_shares(const struct page_counts *c)
                   (c->by_kind[PAGE_PRIVATE] + c->by_kind[PAGE_ORIGIN] + c->by_kind[PAGE_CONTENT]) * PAGE_SIZE / KIB);
     monitor_print("saved: by origin %lu KiB, by content %lu KiB, zeros %lu KiB; the scanner is in round %lu\n",
                   (sum.files - c->by_kind[PAGE_ORIGIN]) * PAGE_SIZE / KIB,
-                  (sum.content - c->by_kind[PAGE_CONTENT]) * PAGE_SIZE / KIB, sum.zeros * PAGE_SIZE / KIB, scan_rounds());
+                  (sum.content - c->by_kind[PAGE_CONTENT]) * PAGE_SIZE / KIB, sum.zeros * PAGE_SIZE / KIB,
+                  scan_rounds());
 }
 
 static void cmd_mem(int argc, char **argv)
