@@ -123,11 +123,13 @@ static void remove_slot(struct run_queue *q, struct slot *slot)
 
 void sched_interrupt(uint8_t vector)
 {
+    struct run_queue *q = my_queue();
+
     if (vector == VECTOR_TIMER)
-        my_queue()->armed = UINT64_MAX;
-    if (vector != VECTOR_POST || my_queue()->count > 1)
+        q->armed = UINT64_MAX;
+    if (vector != VECTOR_POST || q->count > 1)
         look_again();
-    if (vector != VECTOR_SPURIOUS && apic_in_service(vector))
+    if ((vector >= VECTOR_FIRST && vector != VECTOR_SPURIOUS) || apic_in_service(vector))
         apic_eoi();
 }
 
@@ -335,9 +337,7 @@ bool sched_goes_on(struct vcpu *v)
     struct run_queue *q = my_queue();
     uint64_t when = tsc_of(s, timer_next(s->timers));
 
-    if (!v->look_at || atomic_load_explicit(v->news, memory_order_relaxed))
-        return false;
-    return when >= q->armed || set_timer(q, when);
+    return v->look_at && (when >= q->armed || set_timer(q, when));
 }
 
 struct guest_regs *sched_resume(struct vcpu *v)

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
 #include "vdev/apic_net.h"
+#include "lib/errno.h"
 
 /* SDM vol. 3, 11.6.1 (command register) and 11.6.2 (destinations). */
 #define ICR_LOGICAL      BIT(11)
 #define ICR_ASSERT       BIT(14)
 #define ICR_LEVEL        BIT(15)
 #define ICR_MODE(v)      ((enum apic_mode)((v) >> 8 & 7))
+#define ICR_MODE_MASK    (7ull << 8)
 #define ICR_SHORTHAND(v) ((v) >> 18 & 3)
+#define ICR_SHORTHAND_MASK (3ull << 18)
 enum { TO_DEST, TO_SELF, TO_ALL, TO_OTHERS };
 
 static uint64_t everyone(const struct apic_net *net)
@@ -113,12 +116,26 @@ static uint64_t targets(const struct apic_net *net, unsigned from, uint64_t icr,
     }
 }
 
+static uint32_t destination(const struct apic_net *net, unsigned from, uint64_t icr)
+{
+    return (uint32_t)(icr >> (lapic_is_x2apic(net->lapic[from]) ? 32 : 56));
+}
+
+int apic_net_plain(struct apic_net *net, unsigned from, uint64_t icr)
+{
+    uint32_t dest = destination(net, from, icr);
+
+    if (icr & (ICR_LOGICAL | ICR_MODE_MASK | ICR_SHORTHAND_MASK) || dest >= net->count)
+        return -EINVAL;
+    return lapic_listens(net->lapic[dest], true) && lapic_post(net->lapic[dest], (uint8_t)icr, false) ? (int)dest
+                                                                                                      : -ENOENT;
+}
+
 /* IPIs are edge-triggered, whatever the register says; INIT's old level de-assert does nothing. */
 void apic_net_ipi(struct apic_net *net, unsigned from, uint64_t icr, struct apic_effects *fx)
 {
-    bool wide = lapic_is_x2apic(net->lapic[from]);
     struct apic_message m = {
-        .dest = wide ? (uint32_t)(icr >> 32) : (uint32_t)(icr >> 56), .logical = icr & ICR_LOGICAL, .wide = wide,
+        .dest = destination(net, from, icr), .logical = icr & ICR_LOGICAL, .wide = lapic_is_x2apic(net->lapic[from]),
         .mode = ICR_MODE(icr), .vector = (uint8_t)icr,
     };
 

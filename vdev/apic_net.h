@@ -37,5 +37,10 @@ struct apic_net {
 /* Returns 0 if nobody took it, which goes also for what virtual processors do not have (SMI, ExtINT messages). */
 unsigned apic_send(struct apic_net *net, const struct apic_message *m, struct apic_effects *fx);
 
+/*
+ * A fixed IPI for one processor by its identifier, by far the most common one: the vCPU that must be told, -ENOENT:
+ * nobody, -EINVAL: it is not such a one, nothing was done.
+ */
+int apic_net_plain(struct apic_net *net, unsigned from, uint64_t icr);
 /* An interprocessor interrupt as the command register of `from` says (destination in bits 63:32). */
 void apic_net_ipi(struct apic_net *net, unsigned from, uint64_t icr, struct apic_effects *fx);

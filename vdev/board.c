@@ -7,6 +7,7 @@
  */
 #include "vdev/board.h"
 
+#include "lib/errno.h"
 #include "lib/log.h"
 #include "lib/string.h"
 #include "vdev/board_parts.h"
@@ -17,11 +18,9 @@
 #define COM1_BASE 0x3f8u
 #define CF9_PORT  0xcf9u
 
-static void perform(struct board *b, const struct apic_effects *fx, unsigned self)
+static __attribute__((noinline)) void perform_others(struct board *b, const struct apic_effects *fx)
 {
-    uint64_t kick = self < BOARD_MAX_VCPUS ? fx->kick & ~BIT(self) : fx->kick;
-
-    for (uint64_t left = kick | fx->init | fx->sipi | fx->nmi; left; left &= left - 1) {
+    for (uint64_t left = fx->init | fx->sipi | fx->nmi; left; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctzll(left);
 
         if (fx->init & BIT(i))
@@ -30,9 +29,17 @@ static void perform(struct board *b, const struct apic_effects *fx, unsigned sel
             b->ops.sipi(b->ctx, i, fx->sipi_vector);
         if (fx->nmi & BIT(i))
             b->ops.nmi(b->ctx, i);
-        if (kick & BIT(i))
-            b->ops.kick(b->ctx, i);
     }
+}
+
+static void perform(struct board *b, const struct apic_effects *fx, unsigned self)
+{
+    uint64_t kick = self < BOARD_MAX_VCPUS ? fx->kick & ~BIT(self) : fx->kick;
+
+    for (; kick; kick &= kick - 1)
+        b->ops.kick(b->ctx, (unsigned)__builtin_ctzll(kick));
+    if (fx->init | fx->sipi | fx->nmi)
+        perform_others(b, fx);
 }
 
 static void enter(struct board *b)
@@ -171,13 +178,23 @@ static void pm_fire(struct vtimer *timer, uint64_t now)
     leave_timer(b);
 }
 
-static void lapic_ipi(void *ctx, unsigned from, uint64_t icr)
+static __attribute__((noinline)) void any_ipi(struct board *b, unsigned from, uint64_t icr)
 {
-    struct board *b = ctx;
     struct apic_effects fx = { 0 };
 
     apic_net_ipi(&b->net, from, icr, &fx);
     perform(b, &fx, from);
+}
+
+static void lapic_ipi(void *ctx, unsigned from, uint64_t icr)
+{
+    struct board *b = ctx;
+    int to = apic_net_plain(&b->net, from, icr);
+
+    if (to == -EINVAL)
+        any_ipi(b, from, icr);
+    else if (to >= 0 && (unsigned)to != from)
+        b->ops.kick(b->ctx, (unsigned)to);
 }
 
 static void lapic_eoi(void *ctx, uint8_t vector)

@@ -19,8 +19,8 @@ enum {
 #define XAPIC_REGS  (BITS(0x02, 2) | BITS(0x08, 33) | BITS(0x30, 10) | BIT(REG_DIVIDE))
 #define X2APIC_READ (BITS(0x02, 2) | BIT(REG_TPR) | BIT(REG_PPR) | BIT(REG_LDR) | BITS(REG_SVR, 26) | BIT(REG_ICR) | \
                      BITS(REG_LVT, 8) | BIT(REG_DIVIDE))
-#define X2APIC_WRITE (BIT(REG_TPR) | BIT(REG_EOI) | BIT(REG_SVR) | BIT(REG_ESR) | BIT(REG_ICR) | BITS(REG_LVT, 7) | \
-                      BIT(REG_DIVIDE) | BIT(REG_SELF_IPI))
+#define X2APIC_WRITE (BIT(REG_TPR) | BIT(REG_EOI) | BIT(REG_SVR) | BIT(REG_ESR) | BITS(REG_LVT, 7) | BIT(REG_DIVIDE) | \
+                      BIT(REG_SELF_IPI))
 
 /* Computed, or kept in fields: what is not here lives in the page or is never read there. */
 #define SHOWN (BITS(REG_ID, 2) | BITS(REG_LDR, 3) | BIT(REG_ESR) | BITS(REG_LVT, 7) | BIT(REG_DIVIDE))
@@ -36,6 +36,7 @@ enum {
 #define DIVIDE_VALID  0x0bu
 #define ICR_BUSY      BIT(12)
 #define ICR_VALID     0xccfffu          /* low half, without the always idle status */
+#define ICR_RESERVED      (UINT32_MAX & ~(ICR_VALID | ICR_BUSY))
 #define ESR_SEND_ILLEGAL     BIT(5)
 #define ESR_RECEIVE_ILLEGAL  BIT(6)
 #define ESR_ILLEGAL_REGISTER BIT(7)
@@ -109,23 +110,43 @@ static uint32_t ppr(const struct lapic *l)
 
 void lapic_touch(struct lapic *l)
 {
+    atomic_store_explicit(&l->more, true, memory_order_release);
     atomic_store_explicit(&l->news, true, memory_order_release);
 }
 
-/* What was posted comes into the page. TMR follows acceptance. */
-static void collect(struct lapic *l)
+/* What was posted in this word comes into the page. TMR follows acceptance: true if it has changed. */
+static inline bool collect_word(struct lapic *l, unsigned i, uint8_t *highest)
+{
+    uint32_t bits = atomic_exchange(&l->posted[i], 0), level = atomic_load(&l->level[i]) & bits;
+    uint32_t before = get(l, REG_TMR + i);
+
+    if (bits)
+        *highest = (uint8_t)highest_bit(bits, i);
+    put(l, REG_IRR + i, get(l, REG_IRR + i) | bits);
+    if ((before & bits) == level)
+        return false;
+    put(l, REG_TMR + i, (before & ~bits) | level);
+    return true;
+}
+
+/* All of it, from the lowest word up; highest: of the vectors, if there are any. */
+static bool collect_and_tell(struct lapic *l, uint8_t *highest)
 {
     uint32_t words = atomic_load_explicit(&l->posted_words, memory_order_relaxed);
+    bool changed = false;
 
     if (words)
         words = atomic_exchange(&l->posted_words, 0);
-    for (; words; words &= words - 1) {
-        unsigned i = (unsigned)__builtin_ctz(words);
-        uint32_t bits = atomic_exchange(&l->posted[i], 0), level = atomic_load(&l->level[i]) & bits;
+    for (; words; words &= words - 1)
+        changed |= collect_word(l, (unsigned)__builtin_ctz(words), highest);
+    return changed;
+}
 
-        put(l, REG_TMR + i, (get(l, REG_TMR + i) & ~bits) | level);
-        put(l, REG_IRR + i, get(l, REG_IRR + i) | bits);
-    }
+static void collect(struct lapic *l)
+{
+    uint8_t highest;
+
+    (void)collect_and_tell(l, &highest);
 }
 
 bool lapic_listens(const struct lapic *l, bool software_too)
@@ -213,7 +234,7 @@ static bool accept(struct lapic *l, uint8_t vector, bool level)
         atomic_fetch_and(&l->level[vector / 32], ~bit);
     first = !(atomic_fetch_or(&l->posted[vector / 32], bit) & bit);
     atomic_fetch_or(&l->posted_words, 1u << vector / 32);
-    lapic_touch(l);
+    atomic_store_explicit(&l->news, true, memory_order_release);
     return first;
 }
 
@@ -408,9 +429,8 @@ static void write_svr(struct lapic *l, uint32_t value)
     show_all(l);
 }
 
-static void send_ipi(struct lapic *l)
+static void send_ipi(struct lapic *l, uint64_t command)
 {
-    uint64_t command = icr(l);
     enum apic_mode mode = (enum apic_mode)(command >> 8 & 7);
 
     if ((mode == APIC_FIXED || mode == APIC_LOWEST) && (command & 0xff) < FIRST_LEGAL_VECTOR)
@@ -443,7 +463,7 @@ static void set_register(struct lapic *l, unsigned reg, uint32_t value)
         break;
     case REG_ICR:
         put(l, REG_ICR, value & ICR_VALID);
-        send_ipi(l);
+        send_ipi(l, icr(l));
         break;
     case REG_ICR_HIGH:
         put(l, REG_ICR_HIGH, value & 0xff000000);
@@ -547,8 +567,6 @@ static uint64_t reserved_bits(unsigned reg)
         return ~0xffull;
     case REG_SVR:
         return ~(uint64_t)SVR_VALID;
-    case REG_ICR:
-        return UINT32_MAX & ~(ICR_VALID | ICR_BUSY);
     case REG_INITIAL:
         return ~(uint64_t)UINT32_MAX;
     case REG_DIVIDE:
@@ -562,15 +580,20 @@ static __attribute__((noinline)) int x2apic_write(struct lapic *l, unsigned reg,
 {
     if (!lapic_is_x2apic(l) || reg >= REG_COUNT || !(X2APIC_WRITE >> reg & 1) || (value & reserved_bits(reg)))
         return -EINVAL;
-    if (reg == REG_ICR) {
-        put(l, REG_ICR, (uint32_t)(value & ICR_VALID));
-        *icr_high(l) = (uint32_t)(value >> 32);
-        send_ipi(l);
-    } else if (reg == REG_SELF_IPI) {
+    if (reg == REG_SELF_IPI)
         lapic_post(l, (uint8_t)value, false);
-    } else {
+    else
         write_register(l, reg, (uint32_t)value);
-    }
+    return 0;
+}
+
+static int x2apic_write_icr(struct lapic *l, uint64_t value)
+{
+    if (!lapic_is_x2apic(l) || (value & ICR_RESERVED))
+        return -EINVAL;
+    put(l, REG_ICR, (uint32_t)(value & ICR_VALID));
+    atomic_store_explicit(icr_high(l), (uint32_t)(value >> 32), memory_order_relaxed);
+    send_ipi(l, value & ~(uint64_t)ICR_BUSY);
     return 0;
 }
 
@@ -580,6 +603,8 @@ int lapic_msr_write(struct lapic *l, uint32_t msr, uint64_t value)
         lapic_timer_set_deadline(l, value);
         return 0;
     }
+    if (msr == MSR_X2APIC_BASE + REG_ICR)
+        return x2apic_write_icr(l, value);
     return msr == MSR_APIC_BASE ? write_base(l, value) : x2apic_write(l, msr - MSR_X2APIC_BASE, value);
 }
 
@@ -592,19 +617,29 @@ void lapic_page_written(struct lapic *l, unsigned offset)
         write_register(l, reg, get(l, reg));
 }
 
-bool lapic_apicv_state(struct lapic *l, struct apicv_state *out)
+static __attribute__((noinline)) void whole_state(struct lapic *l, struct apicv_state *out)
 {
     int irr, isr;
 
-    if (!atomic_load_explicit(&l->news, memory_order_relaxed) || !atomic_exchange(&l->news, false))
-        return false;
-    collect(l);
+    (void)atomic_exchange(&l->more, false);
     irr = lapic_listens(l, false) ? highest_irr(l) : -1;
     isr = highest_isr(l);
+    out->posted = false;
     out->requested = irr < 0 ? 0 : (uint8_t)irr;
     out->in_service = isr < 0 ? 0 : (uint8_t)isr;
     out->x2apic = lapic_is_x2apic(l);
     for (unsigned i = 0; i < 4; i++)
         out->eoi_exit[i] = (uint64_t)get(l, REG_TMR + 2 * i + 1) << 32 | get(l, REG_TMR + 2 * i);
+}
+
+bool lapic_apicv_state(struct lapic *l, struct apicv_state *out)
+{
+    if (!atomic_load_explicit(&l->news, memory_order_relaxed))
+        return false;
+    (void)atomic_exchange(&l->news, false); /* before it is looked at: what comes later is news again */
+    out->posted = true;
+    out->requested = 0;
+    if (collect_and_tell(l, &out->requested) || atomic_load_explicit(&l->more, memory_order_relaxed))
+        whole_state(l, out);
     return true;
 }

@@ -10,7 +10,7 @@
 
 /*
  * A local APIC: xAPIC registers in memory, x2APIC registers as MSRs (SDM vol. 3, chapter 11). Its own vCPU's pCPU alone
- * touches the plain fields; the atomic ones may be read from anywhere, and posted, level, news and esr_new also
+ * touches the plain fields; the atomic ones may be read from anywhere, and posted, level, news, more and esr_new also
  * written. So IPIs from other pCPUs need no lock. Functions are for the own vCPU but where they say "any".
  *
  * The page has the layout of a virtual-APIC page, because with APICv (vmx/apicv.h) the processor itself works on it:
@@ -33,6 +33,7 @@ struct lapic {
     _Atomic uint32_t posted[8], level[8];       /* vectors on their way to IRR; of these, the level-triggered */
     _Atomic uint32_t posted_words;      /* which of posted may hold something */
     _Atomic bool news;                  /* something changed that decides which interrupt is due */
+    _Atomic bool more;                  /* and it is not only that one was posted */
     _Atomic uint32_t esr_new;           /* errors since ESR was written */
     _Atomic uint64_t base;              /* IA32_APIC_BASE */
     _Atomic uint32_t svr, ldr, dfr;

@@ -79,12 +79,25 @@ void apicv_reset(struct vcpu *v)
     set_eoi_exits(v, v->apicv.eoi_exit, true);
 }
 
+/* As the processor itself does with posted interrupts (30.6): the highest requested one may be higher now. */
+static void request(uint8_t vector)
+{
+    uint64_t status = vmread(VMCS_GUEST_INTR_STATUS);
+
+    if (vector > (uint8_t)status)
+        vmwrite(VMCS_GUEST_INTR_STATUS, (status & 0xff00) | vector);
+}
+
 bool apicv_pending(struct vcpu *v)
 {
     struct apicv_state next;
 
     if (!v->ops->apicv_state(v, &next))
         return v->apicv.extint;
+    if (next.posted) {
+        request(next.requested);
+        return v->apicv.extint = next.extint;
+    }
     vmwrite(VMCS_GUEST_INTR_STATUS, (uint32_t)next.in_service << 8 | next.requested);
     if (next.x2apic != v->apicv.x2apic)
         set_mode(next.x2apic);

@@ -12,6 +12,7 @@ struct vcpu;
  * configuration does not say no (vmx_caps.apicv); else events are injected in software (vmx/event.c).
  */
 struct apicv_state {
+    bool posted;                        /* only this has happened: the vector `requested` has come into IRR */
     uint8_t requested, in_service;      /* highest vector in IRR that may be delivered, and in ISR; 0: none */
     bool x2apic;
     bool extint;                        /* an interrupt of the 8259s waits: software still injects these */

@@ -60,6 +60,19 @@ static void exit_external_interrupt(struct vcpu *v)
     v->ops->interrupt((uint8_t)vmread(VMCS_EXIT_INTR_INFO));
 }
 
+/* Most come from another vCPU, which has an interrupt for this one. */
+static enum quick quick_interrupt(struct vcpu *v, struct exit_record *r)
+{
+    (void)r;
+    if (vmread_sure(VMCS_IDT_VECTORING_INFO) & INTR_VALID)
+        return QUICK_NOT;
+    v->ops->interrupt((uint8_t)vmread_sure(VMCS_EXIT_INTR_INFO));
+    if (!v->ops->goes_on(v))
+        return QUICK_LOOK;
+    vcpu_prepare_entry(v);
+    return QUICK_DONE;
+}
+
 /* For whatever asks: it was the longest time without a look (vmx/setup.c). */
 static void exit_preemption_timer(struct vcpu *v)
 {
@@ -196,11 +209,12 @@ static void (*const handlers[EXIT_REASON_COUNT])(struct vcpu *v) = {
 
 /* Those worth a short way. What comes from elsewhere meanwhile is an interrupt of the real machine: that is an exit. */
 static enum quick (*const quick[EXIT_REASON_COUNT])(struct vcpu *v, struct exit_record *r) = {
-    [EXIT_REASON_CPUID]  = quick_cpuid,
-    [EXIT_REASON_VMCALL] = quick_vmcall,
-    [EXIT_REASON_IO]     = quick_io,
-    [EXIT_REASON_RDMSR]  = quick_rdmsr,
-    [EXIT_REASON_WRMSR]  = quick_wrmsr,
+    [EXIT_REASON_EXTERNAL_INTERRUPT] = quick_interrupt,
+    [EXIT_REASON_CPUID]              = quick_cpuid,
+    [EXIT_REASON_VMCALL]             = quick_vmcall,
+    [EXIT_REASON_IO]                 = quick_io,
+    [EXIT_REASON_RDMSR]              = quick_rdmsr,
+    [EXIT_REASON_WRMSR]              = quick_wrmsr,
 };
 
 static struct exit_record *last_record(struct vcpu *v)

@@ -364,7 +364,7 @@ enum quick quick_wrmsr(struct vcpu *v, struct exit_record *r)
     if (err)
         return QUICK_NOT;
     vmwrite_sure(VMCS_GUEST_RIP, next);
-    return v->ops->goes_on(v) ? QUICK_DONE : QUICK_LOOK;
+    return v->ops->goes_on(v) && !quick_news(v) ? QUICK_DONE : QUICK_LOOK;
 }
 
 static struct hpa bitmap;

@@ -7,8 +7,8 @@
 #include "vmx/vmcs_io.h"
 
 /*
- * The short way through an exit (vmx/entry.asm): rbp and r12 to r15 of the guest are still in the processor, and no
- * event was cut short, since the guest executed an instruction that exits. It is for the answers that need no more.
+ * The short way through an exit (vmx/entry.asm): rbp and r12 to r15 of the guest are still in the processor. It is for
+ * what needs no more: answers to instructions (none of these cuts an event short), and interrupts for the guest.
  */
 enum quick {
     QUICK_DONE,                /* the guest goes on */
@@ -35,9 +35,15 @@ static inline bool quick_next(uint64_t rip, uint64_t *next)
     return !(special | (rip ^ *next) >> 32);
 }
 
+/* Has something changed that decides which interrupt is due? */
+static inline bool quick_news(const struct vcpu *v)
+{
+    return atomic_load_explicit(v->news, memory_order_relaxed);
+}
+
 /* The instruction is over: does anything have to be looked at before the next one? */
 static inline enum quick quick_end(const struct vcpu *v, uint64_t next)
 {
     vmwrite_sure(VMCS_GUEST_RIP, next);
-    return v->look_at && !atomic_load_explicit(v->news, memory_order_relaxed) ? QUICK_DONE : QUICK_LOOK;
+    return v->look_at && !quick_news(v) ? QUICK_DONE : QUICK_LOOK;
 }

@@ -35,7 +35,7 @@ struct vcpu_ops {
     void (*stop)(struct vcpu *v, const char *why); /* this VM has made a mistake it cannot go on from */
     uint64_t (*wallclock)(struct vcpu *v);         /* ns since 1970 at the VM's tick 0 */
     struct guest_regs *(*resume)(struct vcpu *v);  /* end of an exit: registers to enter with, NULL: leave vmx_run */
-    bool (*goes_on)(struct vcpu *v);               /* short form of it: the timers are set, and nothing else is due */
+    bool (*goes_on)(struct vcpu *v);               /* short form of it: the timers are set, nothing asks for more */
 };
 
 /* An event to be delivered at the next entry, in the layout of the VM-entry interruption field. */

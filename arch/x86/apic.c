@@ -39,11 +39,11 @@ static const uint16_t lvt_regs[APIC_LVTS] = {
     REG_LVT_TIMER, REG_LVT_LINT0, REG_LVT_LINT1, REG_LVT_ERROR, REG_LVT_PERF, REG_LVT_THERMAL, REG_LVT_CMCI,
 };
 
+static volatile uint32_t *reg_at(unsigned reg) { return (volatile uint32_t *)(uintptr_t)(mmio + reg); }
+
 static uint32_t apic_read(unsigned reg)
 {
-    if (x2apic)
-        return (uint32_t)rdmsr(MSR_X2APIC_BASE + reg / 16);
-    return *(volatile uint32_t *)(uintptr_t)(mmio + reg);
+    return x2apic ? (uint32_t)rdmsr(MSR_X2APIC_BASE + reg / 16) : *reg_at(reg);
 }
 
 static void apic_write(unsigned reg, uint32_t value)
@@ -51,7 +51,7 @@ static void apic_write(unsigned reg, uint32_t value)
     if (x2apic)
         wrmsr(MSR_X2APIC_BASE + reg / 16, value);
     else
-        *(volatile uint32_t *)(uintptr_t)(mmio + reg) = value;
+        *reg_at(reg) = value;
 }
 
 static unsigned lvt_count(void)
@@ -102,24 +102,25 @@ bool apic_in_service(uint8_t vector)
     return bit_set(REG_ISR, vector);
 }
 
-static void icr_wait(void)
+static void icr_send_xapic(uint32_t destination, uint32_t command)
 {
-    for (unsigned i = 0; i < IPI_TRIES && (apic_read(REG_ICR) & ICR_PENDING); i++)
+    volatile uint32_t *high = reg_at(REG_ICR_HIGH), *low = reg_at(REG_ICR);
+
+    for (unsigned i = 0; i < IPI_TRIES && (*low & ICR_PENDING); i++) /* the one before */
         cpu_pause();
+    *high = destination << 24;
+    *low = command;
 }
 
 static void icr_send(uint32_t destination, uint32_t command)
 {
-    if (x2apic) {
-        /* This WRMSR does not wait for stores before it (SDM vol. 3A, 11.12.3). */
-        __asm__ volatile("mfence\n\tlfence" : : : "memory");
-        wrmsr(MSR_X2APIC_BASE + REG_ICR / 16, (uint64_t)destination << 32 | command);
+    if (!x2apic) {
+        icr_send_xapic(destination, command);
         return;
     }
-    icr_wait();
-    apic_write(REG_ICR_HIGH, destination << 24);
-    apic_write(REG_ICR, command);
-    icr_wait();
+    /* This WRMSR does not wait for stores before it (SDM vol. 3A, 11.12.3). */
+    __asm__ volatile("mfence\n\tlfence" : : : "memory");
+    wrmsr(MSR_X2APIC_BASE + REG_ICR / 16, (uint64_t)destination << 32 | command);
 }
 
 void apic_ipi(uint32_t destination, uint8_t vector)

@@ -5,7 +5,7 @@
 #include "lib/types.h"
 
 /* The real local APIC, xAPIC or x2APIC as the firmware left it. Vectors of the hypervisor's own interrupts: */
-enum { VECTOR_TIMER = 0xf0, VECTOR_KICK = 0xf1, VECTOR_POST = 0xf2, VECTOR_SPURIOUS = 0xff };
+enum { VECTOR_FIRST = 0xf0, VECTOR_TIMER = 0xf0, VECTOR_KICK = 0xf1, VECTOR_POST = 0xf2, VECTOR_SPURIOUS = 0xff };
 
 /* Its registers' page, to be mapped MAP_DEVICE before the first world_run; 0 in x2APIC mode. Boot processor. */
 uint64_t apic_mmio_base(void);

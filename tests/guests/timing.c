@@ -139,9 +139,23 @@ static void other(unsigned number)
     __asm__ volatile("cli" : : : "memory");
 }
 
+/* From the guest's own way into its handler: what an interrupt by an instruction takes until the handler has the time. */
+static uint64_t own_way(void)
+{
+    uint64_t best = UINT64_MAX;
+
+    for (unsigned i = 0; i < TURNS; i++) {
+        sent_at = rdtsc();
+        __asm__ volatile("int %0" : : "i"(CALL) : "memory");
+        if (came_after < best)
+            best = came_after;
+    }
+    return best;
+}
+
 static void measure_ipi(void)
 {
-    uint64_t sum = 0, best = UINT64_MAX;
+    uint64_t own = own_way(), sum = 0, best = UINT64_MAX;
     unsigned came = 0;
 
     for (unsigned i = 0; i < TURNS; i++) {
@@ -157,8 +171,9 @@ static void measure_ipi(void)
             best = came_after;
     }
     check("every IPI to a running processor comes", came, TURNS);
-    print("ticks: IPI to a running processor, best %lu\n", best);
-    report("IPI to a running processor", sum / TURNS, 0);
+    print("ticks: IPI to a running processor, best %lu\n", best - own);
+    report("IPI to a running processor", sum / TURNS - own, 0);
+    print("ticks: and its own way into the handler %lu\n", own);
 }
 
 /* Two processors take turns with the clock: neither may see it before the other's last look. */

@@ -19,8 +19,13 @@ static unsigned ends, kicks;
 
 static inline void wire_ipi(void *ctx, unsigned from, uint64_t icr)
 {
+    int to = apic_net_plain(&net, from, icr);
+
     (void)ctx;
-    apic_net_ipi(&net, from, icr, &fx);
+    if (to == -EINVAL)
+        apic_net_ipi(&net, from, icr, &fx);
+    else if (to >= 0)
+        fx.kick |= BIT(to);
 }
 
 static inline void wire_eoi(void *ctx, uint8_t vector)

@@ -91,6 +91,28 @@ static void test_told(void **state)
     assert_int_equal(world.taken, 0);
 }
 
+/* Where only an interrupt was posted, nothing but the highest requested one may change. */
+static void test_posted(void **state)
+{
+    (void)state;
+    vmwrite(VMCS_GUEST_INTR_STATUS, 0x4152);
+    any = true;
+    news = (struct apicv_state){ .posted = true, .requested = 0x51, .eoi_exit = { 1, 1, 1, 1 }, .x2apic = true };
+    enter();
+    assert_int_equal(vmread(VMCS_GUEST_INTR_STATUS), 0x4152);
+    any = true;
+    news.requested = 0x53;
+    enter();
+    assert_int_equal(vmread(VMCS_GUEST_INTR_STATUS), 0x4153);
+    assert_int_equal(vmread(VMCS_CTRL_EOI_EXIT_0), 0);
+    assert_int_equal(vmread(VMCS_CTRL_PROC2), vmx_caps.proc2);
+    any = true;
+    news.extint = true;
+    world.vector = 0x20;
+    enter();
+    assert_int_equal(vmread(VMCS_CTRL_ENTRY_INTR_INFO), INTR_VALID | 0x20);
+}
+
 /* The 8259s' interrupts are still injected, and wait behind a window. */
 static void test_extint(void **state)
 {
@@ -183,6 +205,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_start, setup),  cmocka_unit_test_setup(test_told, setup),
+        cmocka_unit_test_setup(test_posted, setup),
         cmocka_unit_test_setup(test_extint, setup), cmocka_unit_test_setup(test_modes, setup),
         cmocka_unit_test_setup(test_exits, setup),  cmocka_unit_test_setup(test_access, setup),
     };
