@@ -168,7 +168,7 @@ static bool inject_nmi(struct vcpu *v)
 }
 
 /* One event an entry: what was cut short first, then NMI, then interrupts; a window exit brings the next. */
-static void inject_events(struct vcpu *v)
+void vcpu_inject_events(struct vcpu *v)
 {
     bool waits = pending(v);
 
@@ -200,7 +200,7 @@ void vcpu_enter_ept(struct vcpu *v)
 
 void vcpu_prepare_entry(struct vcpu *v)
 {
-    inject_events(v);
+    vcpu_inject_events(v);
     vcpu_enter_ept(v);
 }
 

@@ -69,7 +69,7 @@ static enum quick quick_interrupt(struct vcpu *v, struct exit_record *r)
     v->ops->interrupt((uint8_t)vmread_sure(VMCS_EXIT_INTR_INFO));
     if (!v->ops->goes_on(v))
         return QUICK_LOOK;
-    vcpu_prepare_entry(v);
+    vcpu_inject_events(v); /* no more: it never left its EPT */
     return QUICK_DONE;
 }
 

@@ -112,6 +112,8 @@ void vcpu_load(struct vcpu *v);
 void vcpu_put(struct vcpu *v);
 /* Last steps before the guest runs: pending events, interrupt window, invalidation. */
 void vcpu_prepare_entry(struct vcpu *v);
+/* The first of them alone, for a vCPU that has never left its EPT. */
+void vcpu_inject_events(struct vcpu *v);
 /* The last of them: from here on others may wait for this pCPU (ept/ept.h). */
 void vcpu_enter_ept(struct vcpu *v);
 /* vmx/entry.asm: runs the loaded vCPU until ops->resume returns NULL. */
