@@ -163,7 +163,7 @@ soak: install-deps ## the model of invalidation, for some hours (SOAK_STEPS=N)
 	@SOAK_STEPS=$(SOAK_STEPS) $(BUILD)/host/test_invalidation
 
 bench: install-deps ## measure: native Linux against a guest, on the same emulator
-	@$(MAKE) --no-print-directory all guests
+	@$(MAKE) --no-print-directory all guests $(EFI_HELPERS)
 	@scripts/bench
 
 help: ## this list

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Five small workloads, to compare Linux on the bare machine with Linux in a guest. Each
- * prints one line, "bench: NAME TICKS". Static, for an initial ramdisk.
+ * runs on all processors at the same time, a copy on each, and prints one line, "bench: NAME
+ * TICKS": until the last copy is done. Static, for an initial ramdisk.
  */
+#define _GNU_SOURCE
 #include <err.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,16 +130,76 @@ static const struct {
 	{ "pipe", pipe_round_trips },
 };
 
+/* A copy that is ready says so, and begins when all are: the other end of "begin" is closed. */
+static void copy(int cpu, void (*run)(void), int ready, int begin)
+{
+	cpu_set_t set;
+	char byte = 0;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set) || write(ready, &byte, 1) != 1)
+		err(1, "copy on processor %d", cpu);
+	if (read(begin, &byte, 1) != 0)
+		errx(1, "copy on processor %d: begins at a wrong time", cpu);
+	run();
+	_exit(0);
+}
+
+/* The ticks that a copy on each of these processors needs. */
+static uint64_t on_all(int cpus, void (*run)(void))
+{
+	int ready[2], begin[2], status;
+	uint64_t start;
+	char byte;
+
+	if (pipe(ready) || pipe(begin))
+		err(1, "pipe");
+	for (int i = 0; i < cpus; i++) {
+		pid_t child = fork();
+
+		if (child < 0)
+			err(1, "fork");
+		if (child == 0) {
+			close(begin[1]);
+			copy(i, run, ready[1], begin[0]);
+		}
+	}
+	for (int i = 0; i < cpus; i++)
+		if (read(ready[0], &byte, 1) != 1)
+			err(1, "a copy is not ready");
+	start = ticks_now();
+	close(begin[1]);
+	while (wait(&status) > 0)
+		if (status != 0)
+			errx(1, "a copy ended with status %#x", status);
+	close(begin[0]);
+	close(ready[0]);
+	close(ready[1]);
+	return ticks_now() - start;
+}
+
+static uint64_t here(void (*run)(void))
+{
+	uint64_t start = ticks_now();
+
+	run();
+	return ticks_now() - start;
+}
+
 int main(int argc, char **argv)
 {
+	int cpus;
+
 	if (argc > 1 && !strcmp(argv[1], EXIT_AT_ONCE))
 		return 0;
+	cpus = (int)sysconf(_SC_NPROCESSORS_ONLN);
+	printf("workload: %d processors\n", cpus);
+	fflush(stdout);
 	for (size_t i = 0; i < sizeof(workloads) / sizeof(workloads[0]); i++) {
-		uint64_t start = ticks_now(), end;
+		uint64_t ticks = cpus > 1 ? on_all(cpus, workloads[i].run) : here(workloads[i].run);
 
-		workloads[i].run();
-		end = ticks_now();
-		printf("bench: %s %llu\n", workloads[i].name, (unsigned long long)(end - start));
+		printf("bench: %s %llu\n", workloads[i].name, (unsigned long long)ticks);
 		fflush(stdout);
 	}
 	return 0;
