@@ -9,6 +9,7 @@
 #include "lib/format.h"
 #include "lib/string.h"
 #include "vmx/caps.h"
+#include "vmx/speculation.h"
 
 #define MAX_ROWS 64
 
@@ -47,7 +48,7 @@ static bool has_vmx(void)
 static void add(struct table *t, const char *name, bool needed, bool found, const char *fix)
 {
     if (t->rows < MAX_ROWS)
-        t->row[t->rows++] = (struct hw_feature){ name, needed, found, fix };
+        t->row[t->rows++] = (struct hw_feature){ name, needed, found, fix, NULL };
 }
 
 static void add_processor_rows(struct table *t)
@@ -70,6 +71,8 @@ static void add_vmx_rows(struct table *t)
     add(t, "VT-x not locked off", true, !(control & FEATURE_CONTROL_LOCK) || (control & FEATURE_CONTROL_VMX),
         "enable VT-x in the firmware's setup");
     t->rows += vmx_hw_features(&t->row[t->rows], MAX_ROWS - t->rows);
+    speculation_init();
+    t->rows += speculation_features(&t->row[t->rows], MAX_ROWS - t->rows);
 }
 
 static void add_firmware_rows(struct table *t, const struct boot_info *boot)
@@ -85,10 +88,10 @@ static void print_table(const struct table *t)
         const struct hw_feature *f = &t->row[i];
 
         print("  %-28s %-7s", f->name, f->needed ? "needed" : "wanted");
-        if (f->found)
+        if (f->found && !f->note)
             print(" yes\n");
         else
-            print(" %-6s %s\n", "no", f->fix);
+            print(" %-6s %s\n", f->found ? "yes" : "no", f->found ? f->note : f->fix);
     }
 }
 

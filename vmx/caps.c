@@ -121,11 +121,13 @@ size_t vmx_hw_features(struct hw_feature *out, size_t max)
 
     for (size_t i = 0; i < ARRAY_SIZE(controls) && n < max; i++)
         out[n++] = (struct hw_feature){ controls[i].name, controls[i].needed, allowed(&controls[i]),
-                                        controls[i].needed ? "use a processor that has it" : "runs without, slower" };
+                                        controls[i].needed ? "use a processor that has it" : "runs without, slower",
+                                        NULL };
     for (size_t i = 0; i < ARRAY_SIZE(ept_needs) && n < max; i++)
         out[n++] = (struct hw_feature){ ept_needs[i].name, ept_needs[i].needed,
                                         have_ept() && (ept & ept_needs[i].bits) == ept_needs[i].bits,
-                                        ept_needs[i].needed ? "use a processor that has it" : "runs without, slower" };
+                                        ept_needs[i].needed ? "use a processor that has it" : "runs without, slower",
+                                        NULL };
     return n;
 }
 

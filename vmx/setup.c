@@ -7,9 +7,11 @@
 #include "vmx/caps.h"
 #include "vmx/cpuid.h"
 #include "vmx/cr.h"
+#include "vmx/speculation.h"
 #include "vmx/vmcs_io.h"
 
 void vmx_exit(void);
+void vmx_exit_guarded(void);
 
 /* Base of the TSS whose 16-byte descriptor selector names (SDM vol. 3, figure 8-4). */
 static uint64_t tss_base(const struct descriptor_ptr *gdt, uint16_t selector)
@@ -46,7 +48,7 @@ void vmcs_set_host(struct vcpu *v)
     vmwrite(VMCS_HOST_SYSENTER_ESP, 0);
     vmwrite(VMCS_HOST_SYSENTER_EIP, 0);
     vmwrite(VMCS_HOST_RSP, (uint64_t)&v->regs);
-    vmwrite(VMCS_HOST_RIP, (uint64_t)vmx_exit);
+    vmwrite(VMCS_HOST_RIP, (uint64_t)(speculation_guards() ? vmx_exit_guarded : vmx_exit));
 }
 
 /*

@@ -9,6 +9,7 @@
 #include "vmx/caps.h"
 #include "vmx/gwalk.h"
 #include "vmx/setup.h"
+#include "vmx/speculation.h"
 #include "vmx/vmcs_io.h"
 #include "vmx/vmx.h"
 
@@ -121,6 +122,7 @@ void vcpu_load(struct vcpu *v)
     bool moved = v->loaded_on != (int)cpu_index();
 
     vmx_load(v->vmcs);
+    speculation_switch(v->owner);
     if (moved) {
         vmcs_set_host(v);
         v->ept_generation = 0;

@@ -7,6 +7,7 @@
 #include "lib/log.h"
 #include "numa/page.h"
 #include "vmx/caps.h"
+#include "vmx/speculation.h"
 
 static bool vmxon(uint64_t region)
 {
@@ -86,6 +87,7 @@ int vmx_cpu_start(void)
         return err;
     }
     cpu->vmx = hpa_ptr(region);
+    speculation_cpu_start();
     return 0;
 }
 

@@ -10,4 +10,5 @@ struct hw_feature {
     bool needed;               /* else only wanted: there is a way without it */
     bool found;
     const char *fix;           /* what to do where it is missing */
+    const char *note;          /* what is done with it, or NULL */
 };

@@ -18,6 +18,7 @@ struct percpu {
     void *sched;               /* run queue (owned by core/) */
     _Atomic uint64_t guest;    /* what it runs a guest with, 0: it does not (owned by ept/) */
     unsigned entries;          /* into guests (owned by ept/) */
+    const void *last_vm;       /* whose vCPU was loaded last (owned by vmx/) */
 };
 
 static inline struct percpu *cpu_this(void)

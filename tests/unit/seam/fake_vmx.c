@@ -7,7 +7,9 @@
 struct fake_vmx fake_vmx;
 
 void vmx_exit(void);
+void vmx_exit_guarded(void);
 void vmx_exit(void) { }
+void vmx_exit_guarded(void) { }
 
 void vmx_clear(struct hpa vmcs)
 {
