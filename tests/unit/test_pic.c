@@ -17,7 +17,7 @@ static unsigned changes;
 
 static void on_intr(void *ctx, bool level)
 {
-    (void)ctx;
+    assert_ptr_equal(ctx, &pic);
     assert_true(level != intr);
     intr = level;
     changes++;
@@ -50,7 +50,7 @@ static int setup(void **state)
 {
     (void)state;
     intr = false;
-    pic_init(&pic, on_intr, NULL);
+    pic_init(&pic, on_intr, &pic);
     initialize(0x01);
     return 0;
 }
@@ -64,7 +64,7 @@ static void pulse(unsigned irq)
 static void test_power_on_is_quiet(void **state)
 {
     (void)state;
-    pic_init(&pic, on_intr, NULL);
+    pic_init(&pic, on_intr, &pic);
     for (unsigned i = 0; i < 16; i++)
         pulse(i);
     assert_false(intr);
@@ -303,6 +303,138 @@ static void test_initialization(void **state)
     assert_int_equal(in(0x21), 0x0f);
 }
 
+/* An end of interrupt without the R bit leaves the priorities alone. */
+static void test_plain_end_does_not_rotate(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        pulse(4);
+        assert_int_equal(pic_acknowledge(&pic), 0x24);
+        out(0x20, i ? 0x64 : 0x20);
+        pulse(5);
+        pulse(3);
+        assert_int_equal(pic_acknowledge(&pic), 0x23);
+        out(0x20, 0x20);
+        assert_int_equal(pic_acknowledge(&pic), 0x25);
+        out(0x20, 0x20);
+    }
+}
+
+/* ICW1 ends every mode that the chip was in. */
+static void test_initialization_ends_modes(void **state)
+{
+    (void)state;
+    initialize(0x03);
+    out(0x20, 0x80);                            /* automatic EOI, rotating */
+    out(0x20, 0x68);                            /* special mask, and to read is what is in service */
+    out(0x20, 0x0b);
+    out(0x20, 0xc3);
+    out(0x20, 0x0c);                            /* and a poll is due */
+    out(0x20, 0x10);                            /* no ICW4: what it would say is zero */
+    out(0x21, 0x20);
+    out(0x21, 0x04);
+    pulse(1);
+    assert_int_equal(in(0x20), 0x02);
+    assert_int_equal(pic_acknowledge(&pic), 0x21);
+    pulse(4);
+    out(0x21, 0x02);
+    assert_false(intr);                         /* it is in service, masked or not */
+    out(0x21, 0x00);
+    out(0x20, 0x20);
+    assert_int_equal(pic_acknowledge(&pic), 0x24);      /* 3 is not the lowest */
+    out(0x20, 0x20);
+    initialize(0x03);
+    pulse(0);
+    assert_int_equal(pic_acknowledge(&pic), 0x20);
+    pulse(0);
+    pulse(1);
+    assert_int_equal(pic_acknowledge(&pic), 0x20);      /* it does not rotate */
+}
+
+static void test_reset_takes_the_request_back(void **state)
+{
+    (void)state;
+    pic_set_irq(&pic, 4, true);
+    assert_true(intr);
+    pic_reset(&pic);
+    assert_false(intr);
+    initialize(0x01);
+    assert_false(intr);                         /* an edge before the reset is none after it */
+    pic_set_irq(&pic, 9, true);                 /* a level is */
+    pic_reset(&pic);
+    initialize(0x01);
+    assert_int_equal(pic_acknowledge(&pic), 0x29);
+}
+
+static void test_all_inputs(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 17; i++) {
+        if (i == 2)
+            continue;
+        pulse(i);
+        assert_int_equal(intr, i < 16);
+        if (i < 16)
+            assert_int_equal(pic_acknowledge(&pic), 0x20 + i);
+        pic_set_irq(&pic, i, false);            /* 9 is level-triggered */
+        out(0xa0, 0x20);
+        out(0x20, 0x20);
+    }
+    pulse(2);                                   /* the cascade's is no device's */
+    assert_false(intr);
+}
+
+/* The special fully nested mode is for the cascade of the master; in the slave input 2 is like any other. */
+static void test_nested_slave(void **state)
+{
+    (void)state;
+    initialize(0x11);
+    pulse(10);
+    assert_int_equal(pic_acknowledge(&pic), 0x2a);
+    pulse(11);
+    assert_false(intr);
+    pulse(9);
+    assert_true(intr);
+    assert_int_equal(pic_acknowledge(&pic), 0x29);
+    pulse(10);
+    assert_false(intr);
+}
+
+/* OCW3 changes the special mask mode only with its enable bit, and what is read only with RR. */
+static void test_ocw3_bits(void **state)
+{
+    (void)state;
+    pulse(1);
+    pic_acknowledge(&pic);
+    pulse(4);
+    out(0x21, 0x02);
+    out(0x20, 0x28);                            /* SMM without ESMM */
+    assert_false(intr);
+    out(0x20, 0x68);
+    assert_true(intr);
+    out(0x20, 0x08);
+    assert_true(intr);
+    assert_int_equal(in(0x20), 0x10);
+    out(0x20, 0x0b);
+    out(0x20, 0x08);
+    out(0x20, 0x09);
+    assert_int_equal(in(0x20), 0x02);
+    out(0x20, 0x0a);
+    assert_int_equal(in(0x20), 0x10);
+}
+
+static void test_poll_of_nothing(void **state)
+{
+    (void)state;
+    out(0x20, 0x0c);
+    assert_int_equal(in(0x20), 0x07);
+    assert_int_equal(in(0x20), 0);              /* one read is one poll */
+    pulse(9);
+    out(0xa0, 0x0c);
+    assert_int_equal(in(0xa0), 0x81);
+    assert_false(intr);
+}
+
 static void test_random(void **state)
 {
     static const uint16_t port[] = { 0x20, 0x21, 0xa0, 0xa1 };
@@ -348,6 +480,13 @@ int main(void)
         cmocka_unit_test_setup(test_poll, setup),
         cmocka_unit_test_setup(test_special_fully_nested, setup),
         cmocka_unit_test_setup(test_initialization, setup),
+        cmocka_unit_test_setup(test_plain_end_does_not_rotate, setup),
+        cmocka_unit_test_setup(test_initialization_ends_modes, setup),
+        cmocka_unit_test_setup(test_reset_takes_the_request_back, setup),
+        cmocka_unit_test_setup(test_all_inputs, setup),
+        cmocka_unit_test_setup(test_nested_slave, setup),
+        cmocka_unit_test_setup(test_ocw3_bits, setup),
+        cmocka_unit_test_setup(test_poll_of_nothing, setup),
         cmocka_unit_test_setup(test_random, setup),
     };
 

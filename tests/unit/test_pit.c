@@ -334,6 +334,79 @@ static void test_stale_fire_is_ignored(void **state)
     assert_int_equal(fake_line[0].rises, 0);
 }
 
+/* The control word alone stops the count and sets OUT as the mode begins: low for mode 0, else high. */
+static void test_control_word_stops(void **state)
+{
+    (void)state;
+    program(0, 2, 1000);
+    assert_non_null(fake_queue.head);
+    out(0x43, 0x30);
+    assert_false(fake_line[0].level);
+    assert_null(fake_queue.head);
+    out(0x43, 0x34);
+    assert_true(fake_line[0].level);
+    fake_line[0].rises = 0;
+    fake_wait_us(100000);
+    assert_int_equal(fake_line[0].rises, 0);
+    program(0, 2, 1000);
+    pit_reset(&pit);
+    assert_null(fake_queue.head);
+}
+
+/* All four digits, and every bit of both bytes. */
+static void test_digits_and_bytes(void **state)
+{
+    (void)state;
+    out(0x43, 0x35);
+    out(0x40, 0x76);
+    out(0x40, 0x98);
+    assert_int_equal(latched(0), 0x9876);
+    wait_periods(1);
+    assert_int_equal(latched(0), 0x9875);
+    program(2, 4, 0xffff);
+    assert_int_equal(in(0x42), 0xff);
+    assert_int_equal(in(0x42), 0xff);
+    out(0x43, 0x98);                            /* channel 2, low bytes only */
+    out(0x42, 0xff);
+    assert_int_equal(in(0x42), 0xff);
+    out(0x43, 0xa8);                            /* high bytes only */
+    out(0x42, 0xff);
+    assert_int_equal(in(0x42), 0xff);
+}
+
+/* A period of one is illegal in modes 2 and 3: it counts as two. */
+static void test_shortest_period(void **state)
+{
+    (void)state;
+    for (unsigned mode = 2; mode < 4; mode++) {
+        program(2, mode, 1);
+        pit_port61_write(&pit, 0x61, 1, 1);
+        assert_int_equal(latched(2), 2);
+    }
+}
+
+static void test_strobe_is_one(void **state)
+{
+    (void)state;
+    program(0, 4, 100);
+    fake_line[0].rises = 0;
+    wait_periods(101);
+    assert_int_equal(fake_line[0].rises, 1);
+    pit_expire(&pit, vclock_now(&fake_clock) + FAKE_HZ);        /* a timer that fires late once more */
+    assert_int_equal(fake_line[0].rises, 1);
+}
+
+/* Bits 0 to 3 are kept, bits 4 and 5 are shown, the others are zero. */
+static void test_port61(void **state)
+{
+    (void)state;
+    for (unsigned value = 0; value < 16; value++) {
+        pit_port61_write(&pit, 0x61, 1, 0xf0 | value);
+        fake_wait_us(15);
+        assert_int_equal(pit_port61_read(&pit, 0x61, 1) & ~0x30u, value);
+    }
+}
+
 static void test_random(void **state)
 {
     (void)state;
@@ -387,6 +460,11 @@ int main(void)
         cmocka_unit_test_setup(test_late_ticks_are_lost, setup),
         cmocka_unit_test_setup(test_refresh_toggles, setup),
         cmocka_unit_test_setup(test_stale_fire_is_ignored, setup),
+        cmocka_unit_test_setup(test_control_word_stops, setup),
+        cmocka_unit_test_setup(test_digits_and_bytes, setup),
+        cmocka_unit_test_setup(test_shortest_period, setup),
+        cmocka_unit_test_setup(test_strobe_is_one, setup),
+        cmocka_unit_test_setup(test_port61, setup),
         cmocka_unit_test_setup(test_random, setup),
     };
 
