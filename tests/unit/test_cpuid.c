@@ -271,10 +271,10 @@ static void test_topology_of_a_small_machine(void **state)
     HAS(c.r[CPUID_EDX], 28, HTT);
 }
 
+static const uint32_t level[] = { 0x21, 0x22, 0x43, 0x163 };    /* L1 data, L1 code, L2, L3 */
+
 static void caches(uint32_t leaf, uint32_t subleaf, uint32_t regs[4])
 {
-    static const uint32_t level[] = { 0x21, 0x22, 0x43, 0x163 }; /* L1 data, L1 code, L2, L3 */
-
     memset(regs, 0, 4 * sizeof(uint32_t));
     if (leaf == 4 && subleaf < 4) {            /* 8 cores of a hyperthreaded machine */
         regs[0] = level[subleaf] | (subleaf == 3 ? 15u : 1u) << 14 | 7u << 26;
@@ -294,6 +294,7 @@ static void test_caches(void **state)
             struct cpuid_result c = cpuid_guest(4, sub, &x);
 
             assert_int_equal(c.r[CPUID_EAX] >> 26, ids);
+            assert_int_equal(c.r[CPUID_EAX] & 0x3fff, level[sub]);
             assert_int_equal(c.r[CPUID_EAX] >> 14 & 0xfff, sub == 3 ? ids : 0); /* the last level is shared */
             assert_int_equal(c.r[CPUID_EBX], 0x01c0003f);
             assert_int_equal(c.r[CPUID_ECX], 63);
@@ -335,6 +336,32 @@ static void test_xsave(void **state)
     fake_cpu.cr4 &= ~CR4_OSXSAVE;              /* a machine where we do not use XSAVE */
     assert_int_equal(ask(0xd, 0).r[CPUID_EAX], 0);
     assert_zero(0xd, 2);
+}
+
+/* Each component takes 40 bytes, 5 and 7 begin at a multiple of 64 (SDM vol. 1, 13.4.3). */
+static void odd_components(uint32_t leaf, uint32_t subleaf, uint32_t regs[4])
+{
+    memset(regs, 0, 4 * sizeof(uint32_t));
+    if (leaf == 0xd && subleaf == 0)
+        regs[0] = 0xe7;
+    else if (leaf == 0xd && subleaf > 1)
+        memcpy(regs, (uint32_t[]){ 40, 0, subleaf == 5 || subleaf == 7 ? 2 : 0, 0 }, 4 * sizeof(uint32_t));
+}
+
+static void test_compacted_size(void **state)
+{
+    static const struct { uint64_t xcr0; uint32_t size; } cases[] = {
+        { 1, 576 }, { 3, 576 }, { 7, 616 }, { 0x27, 680 }, { 0x67, 720 }, { 0xe7, 808 },
+        { BIT(62) | 3, 616 }, { BIT(63) | 3, 576 },
+    };
+
+    fake_cpu.cpuid = odd_components;
+    fake_cpu.cr4 |= CR4_OSXSAVE;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct cpuid_context x = { .vcpus = 1, .xcr0 = cases[i].xcr0 };
+
+        assert_int_equal(cpuid_guest(0xd, 1, &x).r[CPUID_EBX], cases[i].size);
+    }
 }
 
 static void test_feature_question(void **state)
@@ -440,6 +467,7 @@ int main(void)
         cmocka_unit_test_setup(test_topology_of_a_small_machine, setup_nothing),
         cmocka_unit_test_setup(test_caches, vcpu_setup),
         cmocka_unit_test_setup(test_xsave, vcpu_setup),
+        cmocka_unit_test_setup(test_compacted_size, vcpu_setup),
         cmocka_unit_test_setup(test_feature_question, setup_all_ones),
         cmocka_unit_test_setup(test_exit, vcpu_setup),
         cmocka_unit_test_setup(test_kept_answers, setup_all_ones),

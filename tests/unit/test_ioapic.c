@@ -17,7 +17,7 @@ static unsigned messages, takers;
 
 static unsigned deliver(void *ctx, const struct apic_message *m)
 {
-    (void)ctx;
+    assert_ptr_equal(ctx, &io);
     last = *m;
     messages++;
     return takers;
@@ -26,7 +26,7 @@ static unsigned deliver(void *ctx, const struct apic_message *m)
 static int setup(void **state)
 {
     (void)state;
-    ioapic_init(&io, 5, deliver, NULL);
+    ioapic_init(&io, 5, deliver, &io);
     messages = 0;
     takers = 1;
     return 0;
@@ -217,6 +217,60 @@ static void test_nmi_is_an_edge(void **state)
     assert_int_equal(messages, 2);
 }
 
+/* The first register and the last, and nothing beside them. */
+static void test_every_entry(void **state)
+{
+    (void)state;
+    for (unsigned pin = 0; pin < 24; pin++)
+        program(pin, pin << 24, 0x10030 + pin);
+    put(0x40, 0x12345);                         /* behind the last */
+    put(0x41, 0x01000000);
+    put(0x0f, 0x12345);
+    for (unsigned pin = 0; pin < 24; pin++) {
+        assert_int_equal(get(0x10 + 2 * pin), 0x10030 + pin);
+        assert_int_equal(get(0x11 + 2 * pin), pin << 24);
+    }
+    assert_int_equal(get(1), 0x00170020);
+    assert_int_equal(io.lines, 0);
+}
+
+/* Only whole registers at their own addresses; a reset puts the index back. */
+static void test_addresses(void **state)
+{
+    (void)state;
+    program(0, 0, 0x10030);
+    ioapic_write(&io, 0xfec00000, 4, 0x10);
+    ioapic_write(&io, 0xfec00001, 4, 0x12);
+    assert_int_equal(ioapic_read(&io, 0xfec00000, 4), 0x10);
+    assert_int_equal(ioapic_read(&io, 0xfec00001, 4), 0);
+    assert_int_equal(ioapic_read(&io, 0xfec00011, 4), 0);
+    ioapic_write(&io, 0xfec00011, 4, 0x10040);
+    assert_int_equal(get(0x10), 0x10030);
+    ioapic_reset(&io);
+    assert_int_equal(ioapic_read(&io, 0xfec00000, 4), 0);
+}
+
+/* With the lowest priority a level stands until its EOI too; an EOI for what was never taken sends nothing. */
+static void test_level_of_the_lowest_priority(void **state)
+{
+    (void)state;
+    program(4, 0, 0x8130);
+    ioapic_set_pin(&io, 4, true);
+    assert_int_equal(messages, 1);
+    assert_true(last.level);
+    assert_int_equal(get(0x18), 0xc130);
+    ioapic_eoi(&io, 0x30);
+    assert_int_equal(messages, 2);
+    ioapic_set_pin(&io, 4, false);
+    ioapic_eoi(&io, 0x30);
+    takers = 0;
+    ioapic_set_pin(&io, 4, true);
+    assert_int_equal(messages, 3);
+    takers = 1;
+    ioapic_eoi(&io, 0x30);
+    assert_int_equal(messages, 3);
+}
+
 static void test_random(void **state)
 {
     (void)state;
@@ -259,6 +313,9 @@ int main(void)
         cmocka_unit_test_setup(test_eoi_register, setup),
         cmocka_unit_test_setup(test_level_nobody_takes, setup),
         cmocka_unit_test_setup(test_nmi_is_an_edge, setup),
+        cmocka_unit_test_setup(test_every_entry, setup),
+        cmocka_unit_test_setup(test_addresses, setup),
+        cmocka_unit_test_setup(test_level_of_the_lowest_priority, setup),
         cmocka_unit_test_setup(test_random, setup),
     };
 

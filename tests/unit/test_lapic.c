@@ -43,6 +43,48 @@ static void test_power_on(void **state)
     assert_int_equal(get(1, TMCCT), 0);
 }
 
+/* What each entry of the vector table keeps (SDM vol. 3, figure 11-8). */
+static void test_lvt_bits(void **state)
+{
+    static const struct { unsigned reg; uint32_t kept; } entries[] = {
+        { LVTT, 0x700ff }, { 0x330, 0x107ff }, { 0x340, 0x107ff }, { LINT0, 0x1a7ff }, { 0x360, 0x1a7ff },
+        { LVTERR, 0x100ff },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(entries); i++) {
+        put(0, entries[i].reg, UINT32_MAX);
+        assert_int_equal(get(0, entries[i].reg), entries[i].kept);
+        put(0, entries[i].reg, 0);
+        assert_int_equal(get(0, entries[i].reg), 0);
+    }
+}
+
+/* The page it answers in, and whether that is where the processor answers for it with APICv. */
+static void test_place(void **state)
+{
+    static const struct { uint64_t base; bool plain, owns; } cases[] = {
+        { 0xfee00800, true, true }, { 0xfee00c00, false, false }, { 0xfee00000, false, false },
+        { 0xfed00800, false, false },
+    };
+
+    (void)state;
+    for (unsigned cpu = 0; cpu < 2; cpu++) {
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+            lapic_power_on(&apic[cpu]);
+            assert_true(lapic_is_plain(&apic[cpu]));
+            if (i)
+                assert_int_equal(wrmsr_to(cpu, APIC_BASE, cases[i].base | (cpu ? 0 : 0x100)), 0);
+            assert_int_equal(lapic_is_plain(&apic[cpu]), cases[i].plain);
+            assert_int_equal(lapic_owns(&apic[cpu], 0xfee00000), cases[i].owns);
+            assert_int_equal(lapic_owns(&apic[cpu], 0xfee00fff), cases[i].owns);
+            assert_false(lapic_owns(&apic[cpu], 0xfee01000));
+            assert_false(lapic_owns(&apic[cpu], 0xfedfffff));
+        }
+    }
+    assert_true(lapic_owns(&apic[0], 0xfed00fff));
+}
+
 static void test_priorities(void **state)
 {
     struct lapic *l = &apic[0];
@@ -499,6 +541,8 @@ int main(void)
         cmocka_unit_test_setup(test_errors, setup),
         cmocka_unit_test_setup(test_mmio_widths, setup),
         cmocka_unit_test_setup(test_init_reset, setup),
+        cmocka_unit_test_setup(test_lvt_bits, setup),
+        cmocka_unit_test_setup(test_place, setup),
         cmocka_unit_test_setup(test_random, setup),
     };
 

@@ -123,6 +123,47 @@ static void test_timer_mode_change(void **state)
     assert_int_equal(get(0, TMCCT), 0);         /* over is over */
 }
 
+/* To TSC-deadline mode and back: what was counting, or due, is gone. */
+static void test_mode_change_stops(void **state)
+{
+    (void)state;
+    put(0, TDCR, 0x0b);
+    put(0, LVTT, 0xee);
+    put(0, TMICT, 1000);
+    put(0, LVTT, 0x400ee);
+    assert_int_equal(fake_timers(&fake_queue), 0);
+    assert_int_equal(get(0, TMCCT), 0);
+    put(0, LVTT, 0xee);
+    assert_int_equal(get(0, TMCCT), 0);
+    put(0, LVTT, 0x400ee);
+    wrmsr_to(0, TSC_DEADLINE, fake_tick + 1000);
+    put(0, LVTT, 0xee);
+    put(0, LVTT, 0x400ee);
+    assert_int_equal(msr(0, TSC_DEADLINE), 0);
+    fake_wait(5000);
+    assert_int_equal(lapic_pending(&apic[0]), -1);
+}
+
+/* A timer that fires before its time, or after it was stopped, posts nothing. */
+static void test_stale_fire(void **state)
+{
+    (void)state;
+    put(0, TDCR, 0x0b);
+    put(0, LVTT, 0xee);
+    lapic_timer_fire(&apic[0].timer, fake_tick);
+    assert_int_equal(lapic_pending(&apic[0]), -1);
+    put(0, TMICT, 1000);
+    lapic_timer_fire(&apic[0].timer, fake_tick + 999);
+    assert_int_equal(lapic_pending(&apic[0]), -1);
+    put(0, LVTT, 0x400ee);
+    wrmsr_to(0, TSC_DEADLINE, fake_tick + 1000);
+    lapic_timer_fire(&apic[0].timer, fake_tick + 999);
+    assert_int_equal(lapic_pending(&apic[0]), -1);
+    lapic_timer_fire(&apic[0].timer, fake_tick + 1000);
+    assert_int_equal(lapic_take(&apic[0]), 0xee);
+    assert_int_equal(get(0, TMR + (0xee / 32 << 4)), 0);        /* always an edge */
+}
+
 static void test_tsc_deadline(void **state)
 {
     (void)state;
@@ -165,6 +206,8 @@ int main(void)
         cmocka_unit_test_setup(test_timer_periodic, setup),
         cmocka_unit_test_setup(test_timer_storm, setup),
         cmocka_unit_test_setup(test_timer_mode_change, setup),
+        cmocka_unit_test_setup(test_mode_change_stops, setup),
+        cmocka_unit_test_setup(test_stale_fire, setup),
         cmocka_unit_test_setup(test_tsc_deadline, setup),
     };
 
