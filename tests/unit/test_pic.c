@@ -419,8 +419,35 @@ static void test_ocw3_bits(void **state)
     out(0x20, 0x08);
     out(0x20, 0x09);
     assert_int_equal(in(0x20), 0x02);
+    assert_true(intr);                          /* 4 passes over the masked 1 still */
     out(0x20, 0x0a);
     assert_int_equal(in(0x20), 0x10);
+    out(0x20, 0x49);                            /* ESMM without SMM */
+    assert_false(intr);
+}
+
+/* The highest of all, in service, holds back everything; ICW1 takes it out of service. */
+static void test_input_0(void **state)
+{
+    (void)state;
+    pulse(0);
+    assert_int_equal(pic_acknowledge(&pic), 0x20);
+    pulse(1);
+    assert_false(intr);
+    initialize(0x01);
+    pulse(1);
+    assert_int_equal(pic_acknowledge(&pic), 0x21);
+    pulse(0);
+    out(0x20, 0x0c);
+    assert_int_equal(in(0x20), 0x80);
+    out(0x20, 0x20);
+    out(0x20, 0x20);
+    pulse(8);
+    pic_acknowledge(&pic);
+    pic_reset(&pic);
+    initialize(0x01);
+    out(0xa0, 0x0b);
+    assert_int_equal(in(0xa0), 0);
 }
 
 static void test_poll_of_nothing(void **state)
@@ -486,6 +513,7 @@ int main(void)
         cmocka_unit_test_setup(test_all_inputs, setup),
         cmocka_unit_test_setup(test_nested_slave, setup),
         cmocka_unit_test_setup(test_ocw3_bits, setup),
+        cmocka_unit_test_setup(test_input_0, setup),
         cmocka_unit_test_setup(test_poll_of_nothing, setup),
         cmocka_unit_test_setup(test_random, setup),
     };
