@@ -325,6 +325,10 @@ static void test_top(void **state)
     v->exits.count[EXIT_REASON_IO] = 10;
     v->exits.count[EXIT_REASON_HLT] += 1;
     monitor_poll();
+    assert_non_null(strstr(screen, "cpu %   exits/s\n"));
+    assert_non_null(strstr(screen, "(any key ends this)\n"));
+    assert_int_equal(vms[0].lock.next, vms[0].lock.serving);
+    assert_true(vms[0].lock.next > 0);         /* while it looks nothing goes away */
     assert_non_null(strstr(screen, "beta                0    2  25.0        13\n"));
     assert_non_null(strstr(screen, "beta             exits/s:  IO 10  CPUID 2  HLT 1\n"));
     assert_non_null(strstr(screen, "alpha               0    3   0.0         0\n"));
