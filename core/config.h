@@ -13,6 +13,8 @@
 #define CONFIG_MAX_VCPUS     64
 #define CONFIG_MAX_SCAN      1000000
 #define CONFIG_DEFAULT_SCAN  5000
+#define CONFIG_MAX_WEIGHT    65535
+#define CONFIG_DEFAULT_WEIGHT 256
 
 enum config_numa { CONFIG_NUMA_AUTO, CONFIG_NUMA_OFF, CONFIG_NUMA_FAKE };
 
@@ -22,6 +24,15 @@ struct config_file {
     size_t size;
     bool shared;               /* several VMs, or one twice, have it */
 };
+
+/* pCPUs by number; those beyond the machine's do not matter. */
+#define CONFIG_MAX_CPUS 256
+struct cpu_set { uint64_t bits[CONFIG_MAX_CPUS / 64]; };
+
+static inline bool cpu_set_has(const struct cpu_set *set, unsigned cpu)
+{
+    return cpu < CONFIG_MAX_CPUS && set->bits[cpu / 64] >> cpu % 64 & 1;
+}
 
 struct vm_config {
     char name[CONFIG_NAME_MAX];
@@ -33,6 +44,8 @@ struct vm_config {
     char share[CONFIG_NAME_MAX]; /* where it shares memory by content, "": nowhere */
     bool share_off;            /* it shares none at all */
     unsigned vcpus;
+    unsigned weight;           /* 1 to CONFIG_MAX_WEIGHT */
+    struct cpu_set cpus;       /* where its vCPUs may run; not empty */
 };
 
 struct config {

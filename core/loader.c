@@ -4,6 +4,7 @@
 
 #include "core/e820.h"
 #include "core/loader_parts.h"
+#include "core/sched.h"
 #include "lib/errno.h"
 #include "lib/format.h"
 #include "lib/string.h"
@@ -102,28 +103,45 @@ static int fail_pmap(struct load *l, int error, uint64_t to, size_t n)
                      (unsigned long long)to);
 }
 
+/* Much at once would keep the vCPUs of this pCPU waiting. */
+#define PIECE (256 * KIB)
+
 int load_write(struct load *l, uint64_t to, const void *from, size_t n)
 {
-    int rc = n ? pmap_write(l->pmap, GPA(to), from, n) : 0;
+    int rc = 0;
 
+    for (size_t done = 0, piece; !rc && done < n; done += piece) {
+        piece = MIN(n - done, PIECE);
+        rc = pmap_write(l->pmap, GPA(to + done), (const uint8_t *)from + done, piece);
+        sched_breathe();
+    }
     return rc ? fail_pmap(l, rc, to, n) : 0;
 }
 
 int load_file(struct load *l, uint64_t to, const struct config_file *file, uint64_t offset, size_t n)
 {
     const uint8_t *from = (const uint8_t *)file->data + offset;
-    int rc;
+    int rc = 0;
 
     if (!file->shared || l->vm->share_off)
         return load_write(l, to, from, n);
-    rc = n ? pmap_load(l->pmap, GPA(to), from, n) : 0;
+    for (size_t done = 0, piece; !rc && done < n; done += piece) {
+        piece = MIN(n - done, PIECE - (to + done) % PIECE); /* what can be shared are whole pages */
+        rc = pmap_load(l->pmap, GPA(to + done), from + done, piece);
+        sched_breathe();
+    }
     return rc ? fail_pmap(l, rc, to, n) : 0;
 }
 
 int load_zero(struct load *l, uint64_t to, size_t n)
 {
-    int rc = n ? pmap_zero(l->pmap, GPA(to), n) : 0;
+    int rc = 0;
 
+    for (size_t done = 0, piece; !rc && done < n; done += piece) {
+        piece = MIN(n - done, PIECE);
+        rc = pmap_zero(l->pmap, GPA(to + done), piece);
+        sched_breathe();
+    }
     return rc ? fail_pmap(l, rc, to, n) : 0;
 }
 

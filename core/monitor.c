@@ -84,6 +84,7 @@ static void cmd_vm(int argc, char **argv)
 {
     static const struct { const char *verb; int (*act)(struct vm *vm); } verbs[] = {
         { "start", vm_start }, { "stop", vm_stop }, { "reset", vm_reset },
+        { "pause", vm_pause }, { "resume", vm_resume },
     };
     struct vm *vm;
 
@@ -99,7 +100,7 @@ static void cmd_vm(int argc, char **argv)
             monitor_print("%s is %s: cannot %s it now\n", argv[2], vm_state_name(vm), argv[1]);
         return;
     }
-    monitor_print("usage: vm list | vm start NAME | vm stop NAME | vm reset NAME\n");
+    monitor_print("usage: vm list | vm start NAME | vm stop NAME | vm reset NAME | vm pause NAME | vm resume NAME\n");
 }
 
 static void cmd_console(int argc, char **argv)
@@ -215,7 +216,7 @@ static void cmd_help(int argc, char **argv);
 
 static const struct command commands[] = {
     { "help",    "",                        "this list", cmd_help },
-    { "vm",      "list|start|stop|reset",   "the VMs, and their power switches", cmd_vm },
+    { "vm",      "list|VERB NAME",          "the VMs; start, stop, reset, pause, resume one", cmd_vm },
     { "console", "NAME",                    "input goes to this VM; Ctrl-a three times comes on", cmd_console },
     { "mem",     "",                        "machine memory by kind and VM", cmd_mem },
     { "stat",    "[NAME [VCPU]]",           "VM exits by reason, and how long they took", monitor_stat },

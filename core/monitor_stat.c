@@ -41,12 +41,18 @@ static void print_exits(const struct exit_stats *s, bool histogram)
     }
 }
 
+static void print_line(const char *text)
+{
+    monitor_print("%s\n", text);
+}
+
 static void stat_vm(struct vm *vm, bool histogram)
 {
     static struct exit_stats stats;
 
     vm_exits(vm, &stats);
     monitor_print("vm %s: %lu exits\n", vm->config->name, total(&stats));
+    vm_shares(vm, print_line);
     print_exits(&stats, histogram);
 }
 
@@ -73,11 +79,6 @@ void monitor_stat(int argc, char **argv)
         stat_vm(vm, true);
     for (unsigned i = 0; argc == 1 && i < vm_count(); i++)
         stat_vm(vm_at(i), false);
-}
-
-static void print_line(const char *text)
-{
-    monitor_print("%s\n", text);
 }
 
 void monitor_trace(int argc, char **argv)

@@ -13,19 +13,39 @@
 #include "numa/scan.h"
 #include "vmx/vmcs_io.h"
 
-/* Lock order: vm.c's, then a pCPU's list, then the board's, the pmap's and the nodes'. */
+/*
+ * Lock order: vm.c's, then a pCPU's list, then the board's, the pmap's and the nodes'.
+ *
+ * Who runs next is decided by virtual time (core/share.h), on each pCPU for itself. A vCPU moves only by the hand of
+ * the pCPU on whose list it is: one that has somebody waiting gives him to a pCPU that is idle or further ahead. So a list
+ * has one writer but for additions, and a vCPU that runs is never touched by others.
+ */
 
 #define SLICE_MS         10
 #define CONSOLE_POLL_MS  10
+#define BREATH_MS        5     /* work of the hypervisor's and vCPUs take turns of this length */
+#define BREATH_WOKEN_MS  1     /* the turn of the work while one waits that has just woken */
 #define LOOK_MS          10    /* at least this often a running vCPU is asked whether it may go on */
+
+/*
+ * Slices that one may be behind the floor where it comes to by moving: it keeps what it is owed, but where affinities
+ * let the pCPUs' clocks drift apart it must not hold those up for long that live there.
+ */
+#define MOVE_CREDIT      8
+#define LEVEL_IDLE       UINT64_MAX
 
 struct run_queue {
     struct spinlock lock;      /* guards the list: others add, only the pCPU itself removes */
     struct slot *head;
-    unsigned count;
+    struct slot *loaded;       /* whose state the pCPU holds; taken off when another's turn comes */
+    _Atomic uint64_t level;    /* least virtual time of what can run here, LEVEL_IDLE: nothing can */
+    _Atomic bool waiting;      /* somebody can run but does not */
+    uint64_t floor;            /* level, but it never goes back */
     _Atomic unsigned places;   /* taken by sched_choose */
     uint64_t armed;            /* TSC the timer is set to */
     uint64_t slice_end;
+    bool breathes;             /* vCPUs run in the midst of other work of this pCPU's */
+    uint64_t breathed;         /* TSC when that went on */
     uint64_t console_poll;     /* boot processor: TSC of the next look at the serial line */
 };
 
@@ -48,22 +68,22 @@ int sched_init(void)
         return -ENOMEM;
     queues = hpa_ptr(mem);
     for (unsigned i = 0; i < cpu_count(); i++) {
-        queues[i].armed = queues[i].console_poll = UINT64_MAX;
+        queues[i].armed = queues[i].console_poll = queues[i].level = UINT64_MAX;
         cpu_of(i)->sched = &queues[i];
     }
     queues[0].console_poll = 0;
     return 0;
 }
 
-unsigned sched_choose(void)
+unsigned sched_choose(const struct cpu_set *allowed)
 {
-    unsigned best = cpu_count() - 1;
+    int best = -1;
 
     for (unsigned i = cpu_count(); i-- > 0;)
-        if (queues[i].places < queues[best].places)
-            best = i;
+        if (cpu_set_has(allowed, i) && (best < 0 || queues[i].places < queues[best].places))
+            best = (int)i;
     queues[best].places++;
-    return best;
+    return (unsigned)best;
 }
 
 void sched_leave(unsigned cpu)
@@ -96,16 +116,22 @@ void sched_post(unsigned cpu)
         look_again();
 }
 
-void sched_add(struct slot *slot)
+static void add_slot(struct slot *slot, unsigned cpu)
 {
-    struct run_queue *q = &queues[slot->vcpu.cpu];
+    struct run_queue *q = &queues[cpu];
 
     spin_lock(&q->lock);
+    atomic_store(&slot->vcpu.cpu, cpu);
     slot->next = q->head;
     q->head = slot;
-    q->count++;
     spin_unlock(&q->lock);
-    sched_kick(slot->vcpu.cpu);
+    sched_kick(cpu);
+}
+
+void sched_add(struct slot *slot)
+{
+    slot->share = (struct share){ .weight = slot->vm->config->weight };
+    add_slot(slot, slot->vcpu.cpu);
 }
 
 static void remove_slot(struct run_queue *q, struct slot *slot)
@@ -117,8 +143,24 @@ static void remove_slot(struct run_queue *q, struct slot *slot)
             break;
         }
     }
-    q->count--;
     spin_unlock(&q->lock);
+}
+
+/* The state of the vCPU that ran here last stays in the processor until another's turn comes, or it leaves. */
+static void unload(struct run_queue *q)
+{
+    if (q->loaded)
+        vcpu_put(&q->loaded->vcpu);
+    q->loaded = NULL;
+}
+
+static void load(struct run_queue *q, struct slot *s)
+{
+    if (q->loaded == s)
+        return;
+    unload(q);
+    vcpu_load(&s->vcpu);
+    q->loaded = s;
 }
 
 void sched_interrupt(uint8_t vector)
@@ -127,7 +169,7 @@ void sched_interrupt(uint8_t vector)
 
     if (vector == VECTOR_TIMER)
         q->armed = UINT64_MAX;
-    if (vector != VECTOR_POST || q->count > 1)
+    if (vector != VECTOR_POST || (q->head && q->head->next))
         look_again();
     if ((vector >= VECTOR_FIRST && vector != VECTOR_SPURIOUS) || apic_in_service(vector))
         apic_eoi();
@@ -143,23 +185,11 @@ void sched_halt(struct vcpu *v)
         log_info("vm %s: has halted with interrupts off; it can only be stopped or reset", s->vm->config->name);
 }
 
-/* Its time on the pCPU, guest and hypervisor; what it sleeps is the pCPU's own. */
-static void ran_from_now(struct slot *s)
-{
-    atomic_store_explicit(&s->runs_since, rdtsc(), memory_order_relaxed);
-}
-
-static void ran_until_now(struct slot *s)
-{
-    s->ran += rdtsc() - s->runs_since;
-    atomic_store_explicit(&s->runs_since, 0, memory_order_relaxed);
-}
-
 uint64_t sched_ran(const struct slot *s)
 {
-    uint64_t since = atomic_load_explicit(&s->runs_since, memory_order_relaxed);
+    uint64_t since = atomic_load_explicit(&s->share.since, memory_order_relaxed);
 
-    return s->ran + (since ? rdtsc() - since : 0);
+    return s->share.ran + (since ? rdtsc() - since : 0);
 }
 
 /* INIT and SIPI from another vCPU's local APIC. The vCPU is loaded. */
@@ -180,8 +210,12 @@ static void do_requests(struct slot *s)
 
 static bool runnable(struct slot *s)
 {
-    if (atomic_load(&s->vm->state) == VM_STOPPING || atomic_load(&s->requests))
-        return true; /* it has to do something, if only to leave */
+    if (atomic_load(&s->vm->state) == VM_STOPPING)
+        return true; /* to leave */
+    if (atomic_load(&s->vm->paused))
+        return false;
+    if (atomic_load(&s->requests))
+        return true;
     if (s->state == VCPU_HALTED &&
         (s->vcpu.nmis || (s->wake_on_interrupt && board_pending(s->vcpu.devices))))
         s->state = VCPU_RUNNABLE;
@@ -190,6 +224,8 @@ static bool runnable(struct slot *s)
 
 static void run_timers(struct slot *s)
 {
+    if (atomic_load(&s->vm->paused))
+        return;
     if (timer_next(s->timers) <= vcpu_tick(&s->vcpu))
         timer_run(s->timers, vcpu_tick(&s->vcpu));
 }
@@ -205,7 +241,8 @@ static uint64_t next_deadline(struct run_queue *q, bool slice)
     uint64_t when = MIN(q->console_poll, slice ? q->slice_end : UINT64_MAX);
 
     for (struct slot *s = q->head; s; s = s->next)
-        when = MIN(when, tsc_of(s, timer_next(s->timers)));
+        if (!atomic_load(&s->vm->paused))
+            when = MIN(when, tsc_of(s, timer_next(s->timers)));
     return when;
 }
 
@@ -242,11 +279,108 @@ static void run_due(struct run_queue *q)
         run_timers(s);
 }
 
-static bool others_wait(struct run_queue *q, const struct slot *self)
+/* Nothing to run: those who have somebody waiting look whether he may come here. */
+static void call_for_work(struct run_queue *q)
 {
+    for (unsigned i = 0; i < cpu_count(); i++)
+        if (&queues[i] != q && atomic_load(&queues[i].waiting))
+            sched_kick(i);
+}
+
+static uint64_t slice_ticks(void) { return ms_ticks(SLICE_MS); }
+
+/* Nothing could run here: who comes now must not be owed for the time in which others shared their pCPUs. */
+static void catch_up(struct run_queue *q)
+{
+    uint64_t least = LEVEL_IDLE;
+
+    for (unsigned i = 0; i < cpu_count(); i++)
+        if (atomic_load(&queues[i].waiting))
+            least = MIN(least, atomic_load(&queues[i].level));
+    if (least != LEVEL_IDLE)
+        q->floor = MAX(q->floor, least);
+}
+
+static bool look_awake(struct run_queue *q, struct slot *s)
+{
+    bool awake = runnable(s);
+
+    if (awake && !s->share.awake) {
+        if (atomic_load(&q->level) == LEVEL_IDLE)
+            catch_up(q);
+        share_join(&s->share, q->floor, s->fresh ? 0 : (s->moved ? MOVE_CREDIT : 1) * slice_ticks());
+        s->moved = false;
+        s->share.woken = s->share.woken ? s->share.woken : rdtsc();
+    }
+    return s->share.awake = awake;
+}
+
+/*
+ * Who of those that wait is furthest behind, NULL: nobody waits. self: runs now, or NULL. Lets the other pCPUs know how
+ * it stands here.
+ */
+static struct slot *survey(struct run_queue *q, struct slot *self)
+{
+    struct slot *next = NULL;
+    uint64_t level;
+
     for (struct slot *s = q->head; s; s = s->next)
-        if (s != self && runnable(s))
-            return true;
+        if (s != self && look_awake(q, s) && (!next || s->share.vtime < next->share.vtime))
+            next = s;
+    level = next ? next->share.vtime : LEVEL_IDLE;
+    if (self && look_awake(q, self))
+        level = MIN(level, self->share.vtime);
+    if (level != LEVEL_IDLE)
+        q->floor = MAX(q->floor, level);
+    atomic_store(&q->waiting, next != NULL);
+    if (atomic_exchange(&q->level, level) != level && level == LEVEL_IDLE)
+        call_for_work(q);
+    return next;
+}
+
+/*
+ * The pCPU that a waiting vCPU had better go to: an idle one, of its own node if it can be, else the one that is
+ * furthest ahead of it by a slice and more; -1: none.
+ */
+static int better_cpu(const struct run_queue *q, const struct slot *s)
+{
+    uint64_t most = s->share.vtime + slice_ticks();
+    int best = -1;
+
+    for (unsigned i = cpu_count(); i-- > 0;) {
+        uint64_t level = atomic_load(&queues[i].level);
+
+        if (&queues[i] == q || !cpu_set_has(&s->vm->allowed, i) || level <= most)
+            continue;
+        if (level == LEVEL_IDLE && cpu_of(i)->node != cpu_this()->node)
+            level--;
+        most = level;
+        best = (int)i;
+    }
+    return best;
+}
+
+/* Gives one that waits to another pCPU if it fares better there; true if it did. running: not this one, or NULL. */
+static bool give_away(struct run_queue *q, const struct slot *running)
+{
+    for (struct slot *s = q->head; s; s = s->next) {
+        int cpu;
+
+        if (s == running || !s->share.awake || s->state != VCPU_RUNNABLE || atomic_load(&s->requests) ||
+            atomic_load(&s->vm->state) != VM_RUNNING)
+            continue;
+        cpu = better_cpu(q, s);
+        if (cpu < 0)
+            continue;
+        if (q->loaded == s)
+            unload(q);
+        remove_slot(q, s);
+        s->share.awake = false; /* it joins there */
+        s->moved = true;
+        atomic_store(&queues[cpu].level, s->share.vtime); /* nobody else gives it one for the same reason */
+        add_slot(s, (unsigned)cpu);
+        return true;
+    }
     return false;
 }
 
@@ -270,7 +404,8 @@ static bool must_leave(const struct slot *s)
 {
     int state = atomic_load(&s->vm->state);
 
-    return atomic_load(&ending) || state == VM_STOPPING || atomic_load(&s->requests) || s->state == VCPU_WAIT_SIPI;
+    return atomic_load(&ending) || state == VM_STOPPING || atomic_load(&s->requests) ||
+           s->state == VCPU_WAIT_SIPI || atomic_load(&s->vm->paused);
 }
 
 /* A home with another VM to build or tear down gives its vCPU a break. */
@@ -301,32 +436,46 @@ static inline bool goes_on(struct slot *s, struct run_queue *q)
     return true;
 }
 
+/* May it go on although next waits? At the end of its slice it gets another one if it is still behind. */
+static bool its_turn(struct run_queue *q, const struct slot *s, const struct slot *next)
+{
+    bool over = rdtsc() >= q->slice_end;
+
+    if (next && share_yields(&s->share, &next->share, over, slice_ticks()))
+        return false;
+    if (over)
+        q->slice_end = rdtsc() + slice_ticks();
+    return true;
+}
+
 /* Everything is looked at: what is due runs, and the vCPU goes on if it may and it is its turn. */
 static struct guest_regs *look(struct vcpu *v)
 {
     struct slot *s = slot_of(v);
     struct run_queue *q = my_queue();
 
+    share_end(&s->share, rdtsc());
     for (;;) {
-        bool wait;
+        struct slot *next;
 
         run_due(q);
-        if (must_leave(s) || home_calls())
+        if (must_leave(s) || (!q->breathes && home_calls()))
             return NULL;
-        wait = others_wait(q, s);
-        if (runnable(s)) {
-            if (wait && rdtsc() >= q->slice_end)
-                return NULL;
-            arm(q, wait);
+        next = survey(q, s);
+        if (q->breathes && (!s->share.awake || rdtsc() >= q->slice_end))
+            return NULL;
+        if (next && (!s->share.awake || !its_turn(q, s, next)))
+            return NULL;
+        if (next && give_away(q, s)) /* only now: who is next runs here, else two pCPUs could pass it to and fro */
+            next = survey(q, s);
+        if (s->share.awake) {
+            arm(q, next || q->breathes);
+            share_begin(&s->share, rdtsc());
             v->look_at = MIN(q->armed, rdtsc() + ms_ticks(LOOK_MS));
             vcpu_prepare_entry(v);
             return &v->regs; /* in any case: what it has injected must not be prepared again */
         }
-        if (wait)
-            return NULL;
-        ran_until_now(s);
         idle(q);
-        ran_from_now(s);
     }
 }
 
@@ -353,6 +502,8 @@ static void park(struct run_queue *q, struct slot *s)
 {
     struct vm *vm = s->vm;
 
+    if (q->loaded == s)
+        unload(q);
     remove_slot(q, s);
     if (atomic_fetch_sub(&vm->active, 1) == 1)
         sched_kick(vm->home);
@@ -360,58 +511,66 @@ static void park(struct run_queue *q, struct slot *s)
 
 static void run(struct run_queue *q, struct slot *s)
 {
-    q->slice_end = rdtsc() + ms_ticks(SLICE_MS);
-    ran_from_now(s);
-    vcpu_load(&s->vcpu);
+    struct vm *vm = s->vm;
+
+    if (!vm_enter(vm))
+        return;
+    q->slice_end = rdtsc() + (q->breathes ? ms_ticks(BREATH_MS) : slice_ticks());
+    load(q, s);
     if (s->fresh) {
         vcpu_reset(&s->vcpu, &s->start);
         s->fresh = false;
     }
+    if (s->retimed)
+        vcpu_set_tsc_base(&s->vcpu, vm->tsc_base);
+    s->retimed = false;
     do_requests(s);
+    share_begin(&s->share, rdtsc());
     if (look(&s->vcpu))
         vmx_run(&s->vcpu.regs);
-    vcpu_put(&s->vcpu);
-    ran_until_now(s);
+    vm_left(vm);
 }
 
-/* The next after the last one that can run: round robin. */
-static struct slot *pick(struct run_queue *q, const struct slot *last)
+static void run_or_park(struct run_queue *q, struct slot *s)
 {
-    struct slot *from = last ? last->next : NULL, *s = from ? from : q->head;
-
-    for (unsigned i = 0; i <= q->count && s; i++) {
-        if (runnable(s))
-            return s;
-        s = s->next ? s->next : q->head;
-    }
-    return NULL;
+    if (atomic_load(&s->vm->state) == VM_STOPPING)
+        park(q, s);
+    else
+        run(q, s);
 }
 
-static struct slot *still_there(struct run_queue *q, struct slot *last)
+void sched_breathe(void)
 {
-    for (struct slot *s = q->head; s; s = s->next)
-        if (s == last)
-            return s;
-    return NULL;
+    struct run_queue *q = my_queue();
+    struct slot *s;
+
+    run_due(q);
+    s = survey(q, NULL);
+    if (!s || rdtsc() - q->breathed < ms_ticks(s->share.woken ? BREATH_WOKEN_MS : BREATH_MS))
+        return;
+    q->breathes = true;
+    run_or_park(q, s);
+    q->breathes = false;
+    q->breathed = rdtsc();
 }
 
 void sched_loop(void)
 {
     struct run_queue *q = my_queue();
-    struct slot *s = NULL;
 
     while (!atomic_load(&ending)) {
+        struct slot *s;
+
         run_due(q);
         if (has_work())
             continue;
-        s = pick(q, still_there(q, s));
-        if (!s)
-            idle(q);
-        else if (atomic_load(&s->vm->state) == VM_STOPPING)
-            park(q, s);
+        s = survey(q, NULL);
+        if (s)
+            run_or_park(q, s);
         else
-            run(q, s);
+            idle(q);
     }
+    unload(q);
 }
 
 void sched_end(void)

@@ -4,7 +4,10 @@
 
 #include "core/vm.h"
 
-/* The scheduler: each pCPU runs the vCPUs pinned to it, in turn when there are several. */
+/*
+ * The scheduler: each pCPU runs the vCPUs on its list by virtual time (core/share.h). While there are not more of them
+ * than pCPUs each stays where it was put; else one that waits moves to a pCPU that is idle or further ahead.
+ */
 
 /* -ENOMEM. Once, before the processors start. */
 int sched_init(void);
@@ -14,13 +17,18 @@ void sched_loop(void);
 void sched_end(void);
 
 /*
- * Takes a place for a vCPU: on the pCPU with the fewest, the boot processor last among equals since it runs the
- * console. sched_leave gives the place back.
+ * Takes a place for a vCPU: on the allowed pCPU with the fewest, the boot processor last among equals since it runs the
+ * console. At least one that exists is allowed. sched_leave gives the place back.
  */
-unsigned sched_choose(void);
+unsigned sched_choose(const struct cpu_set *allowed);
 void sched_leave(unsigned cpu);
-/* Puts a vCPU on its pCPU's list (slot->vcpu.cpu). Any processor. */
+/* Puts a new vCPU on its pCPU's list (slot->vcpu.cpu). Any processor. */
 void sched_add(struct slot *slot);
+/*
+ * From long work of the hypervisor's, now and then: this pCPU's vCPUs have their turns meanwhile, half of the time, and
+ * who wakes soon. No lock is held.
+ */
+void sched_breathe(void);
 /* Lets a pCPU look again at what it has to do. Any processor; nothing if it is this one. */
 void sched_kick(unsigned cpu);
 /* TSC ticks for which it has been a pCPU's, without those it slept. Any processor, about right. */

@@ -8,6 +8,7 @@
 #include "core/sched.h"
 #include "core/vm_ops.h"
 #include "lib/errno.h"
+#include "lib/format.h"
 #include "lib/log.h"
 #include "lib/string.h"
 #include "numa/commons.h"
@@ -44,8 +45,24 @@ bool vm_any_alive(void)
 const char *vm_state_name(const struct vm *vm)
 {
     static const char *const names[] = { "off", "starting", "running", "stopping" };
+    int state = atomic_load(&vm->state);
 
-    return names[atomic_load(&vm->state)];
+    return state == VM_RUNNING && atomic_load(&vm->paused) ? "paused" : names[state];
+}
+
+/* Those of the configuration that the machine has; false: none. */
+static bool allowed_cpus(const struct vm_config *c, struct cpu_set *out)
+{
+    bool any = false;
+
+    *out = (struct cpu_set){ 0 };
+    for (unsigned i = 0; i < cpu_count(); i++) {
+        if (cpu_set_has(&c->cpus, i)) {
+            out->bits[i / 64] |= BIT(i % 64);
+            any = true;
+        }
+    }
+    return any;
 }
 
 int vm_setup(const struct config *config, int64_t unix_time)
@@ -57,8 +74,9 @@ int vm_setup(const struct config *config, int64_t unix_time)
     for (unsigned i = 0; i < config->vms; i++) {
         const struct vm_config *c = &config->vm[i];
 
-        if (c->vcpus > cpu_count()) {
-            log_error("vm %s: %u vCPUs, but the machine has %u processors", c->name, c->vcpus, cpu_count());
+        vms[i] = (struct vm){ .config = c, .index = i };
+        if (!allowed_cpus(c, &vms[i].allowed)) {
+            log_error("vm %s: cpus: none of them is there, the machine has 0 to %u", c->name, cpu_count() - 1);
             return -EINVAL;
         }
         wanted += c->memory_mib;
@@ -67,7 +85,6 @@ int vm_setup(const struct config *config, int64_t unix_time)
                       pages.free * PAGE_SIZE / MIB - (wanted - c->memory_mib));
             return -ENOMEM;
         }
-        vms[i] = (struct vm){ .config = c, .index = i };
     }
     vms_known = config->vms;
     scan_set_rate(config->scan);
@@ -84,12 +101,17 @@ static unsigned order_for(size_t size)
     return order;
 }
 
+static void kick_all(void)
+{
+    for (unsigned i = 0; i < cpu_count(); i++)
+        sched_kick(i);
+}
+
 static int change(struct vm *vm, int from, int to)
 {
     if (!atomic_compare_exchange_strong(&vm->state, &from, to))
         return -EBUSY;
-    for (unsigned i = 0; i < cpu_count(); i++)
-        sched_kick(i);
+    kick_all();
     return 0;
 }
 
@@ -97,9 +119,9 @@ int vm_start(struct vm *vm)
 {
     if (atomic_load(&vm->state) != VM_OFF)
         return -EBUSY;
-    vm->cancelled = false;
+    vm->cancelled = vm->paused = false;
     for (unsigned i = 0; i < vm->config->vcpus; i++)
-        vm->cpu[i] = sched_choose();
+        vm->cpu[i] = sched_choose(&vm->allowed);
     vm->home = vm->cpu[0];
     return change(vm, VM_OFF, VM_STARTING);
 }
@@ -138,6 +160,58 @@ bool vm_halted_for_ever(const struct vm *vm)
             return false;
     }
     return true;
+}
+
+int vm_pause(struct vm *vm)
+{
+    if (atomic_load(&vm->state) != VM_RUNNING || atomic_load(&vm->paused))
+        return -EBUSY;
+    vm->left_at = rdtsc();
+    atomic_store(&vm->paused, true);
+    kick_all();
+    return 0;
+}
+
+int vm_resume(struct vm *vm)
+{
+    if (atomic_load(&vm->state) != VM_RUNNING || !atomic_load(&vm->paused) || atomic_load(&vm->inside))
+        return -EBUSY;
+    vm->tsc_base -= rdtsc() - vm->left_at;
+    spin_lock(&vm->lock);
+    for (unsigned i = 0; i < CONFIG_MAX_VCPUS && vm->slots[i]; i++) {
+        vm->slots[i]->vcpu.tsc_base = vm->tsc_base;
+        vm->slots[i]->retimed = true;
+    }
+    spin_unlock(&vm->lock);
+    atomic_store(&vm->paused, false);
+    kick_all();
+    return 0;
+}
+
+/* In this order: whoever saw no pause is counted before vm_resume looks who is inside. */
+bool vm_enter(struct vm *vm)
+{
+    atomic_fetch_add(&vm->inside, 1);
+    if (!atomic_load(&vm->paused))
+        return true;
+    vm_left(vm);
+    return false;
+}
+
+void vm_left(struct vm *vm)
+{
+    uint64_t now = rdtsc(), left = atomic_load(&vm->left_at);
+
+    while (left < now && !atomic_compare_exchange_weak(&vm->left_at, &left, now))
+        ;
+    atomic_fetch_sub(&vm->inside, 1);
+}
+
+uint64_t vm_tick(const struct vm *vm)
+{
+    bool still = atomic_load(&vm->paused) && !atomic_load(&vm->inside);
+
+    return (still ? atomic_load(&vm->left_at) : rdtsc()) + vm->tsc_base;
 }
 
 void vm_crash(struct vm *vm, struct vcpu *v, const char *why)
@@ -253,6 +327,7 @@ static void zero_ahead(uint64_t bytes)
     struct page_counts c;
 
     do {
+        sched_breathe();
         page_count(NUMA_MAX_NODES, &c);
     } while (c.by_kind[PAGE_ZEROED] * PAGE_SIZE < bytes && page_zero_ahead(cpu_this()->node));
 }
@@ -282,8 +357,10 @@ static int build(struct vm *vm)
     vm->pmap.domain = domain_of(vm);
     for (unsigned i = 0; i < vm->config->vcpus; i++) {
         vm->slots[i] = new_slot(vm, i);
-        if (!vm->slots[i])
+        if (!vm->slots[i]) {
+            log_warn("vm %s: no memory for vCPU %u", vm->config->name, i);
             return -ENOMEM;
+        }
     }
     err = loader_load(vm->config, &vm->pmap, &entry, why, sizeof(why));
     if (err) {
@@ -381,4 +458,20 @@ int vm_vcpu_exits(struct vm *vm, unsigned vcpu, struct exit_stats *out)
         memcpy(out, &s->vcpu.exits, sizeof(*out));
     spin_unlock(&vm->lock);
     return s ? 0 : -ENOENT;
+}
+
+void vm_shares(struct vm *vm, void (*print)(const char *line))
+{
+    char text[128];
+
+    spin_lock(&vm->lock);
+    for (unsigned i = 0; i < CONFIG_MAX_VCPUS && vm->slots[i]; i++) {
+        struct slot *s = vm->slots[i];
+
+        format(text, sizeof(text), "  vcpu %u on cpu %u: ran %lu ms, longest wait after waking %lu us", i, s->vcpu.cpu,
+               sched_ran(s) / tsc_khz(), s->share.worst_wait * 1000 / tsc_khz());
+        s->share.worst_wait = 0;
+        print(text);
+    }
+    spin_unlock(&vm->lock);
 }

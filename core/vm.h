@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/config.h"
+#include "core/share.h"
 #include "lib/types.h"
 #include "numa/pmap.h"
 #include "vdev/board.h"
@@ -29,26 +30,31 @@ struct slot {
     struct vm *vm;
     struct timer_queue *timers; /* its devices' */
     struct slot *next;         /* on its pCPU's list */
+    struct share share;
     enum vcpu_state state;
     bool wake_on_interrupt;    /* halted with IF set */
+    bool moved;                /* another pCPU has given it to this one */
+    bool retimed;              /* its VM was paused: the VMCS has the old tsc_base */
     bool fresh;                /* its VMCS has not been set up yet */
     _Atomic uint32_t requests;
     _Atomic uint8_t sipi_vector;
     struct vcpu_start start;
-    uint64_t ran;              /* ticks on a pCPU before the present turn */
-    _Atomic uint64_t runs_since; /* TSC when that began, 0: it has none */
 };
 
 struct vm {
     const struct vm_config *config;
     unsigned index;
     unsigned home;             /* pCPU of vCPU 0 */
-    unsigned cpu[CONFIG_MAX_VCPUS]; /* pCPU of each vCPU while it is not off */
+    unsigned cpu[CONFIG_MAX_VCPUS]; /* place of each vCPU while it is not off: where it starts */
+    struct cpu_set allowed;    /* the machine's pCPUs that its vCPUs may run on */
     struct spinlock lock;      /* outermost: keeps board and slots while somebody from outside looks at them */
     _Atomic int state;         /* enum vm_state */
     _Atomic bool again;        /* stopping in order to start again */
     _Atomic bool cancelled;    /* somebody wants it off, whatever it is doing now */
     _Atomic unsigned active;   /* vCPUs on pCPUs' lists */
+    _Atomic bool paused;       /* its vCPUs are to leave their pCPUs, and its time stands still */
+    _Atomic unsigned inside;   /* vCPUs that have not left yet */
+    _Atomic uint64_t left_at;  /* TSC when the last one left: time goes on from there */
     uint64_t tsc_base;         /* tick = TSC + tsc_base: tick 0 is the start */
     struct exit_stats exits;   /* of earlier lives */
     struct pmap pmap;
@@ -67,7 +73,8 @@ bool vm_any_alive(void);
 int vm_first_error(void);
 
 /*
- * Makes the VMs of the configuration known; nothing is started. -EINVAL (said why). unix_time: seconds since 1970 now.
+ * Makes the VMs of the configuration known; nothing is started. -EINVAL: one may run on no pCPU; -ENOMEM: their memory
+ * is more than there is (it said why). unix_time: seconds since 1970 now.
  */
 int vm_setup(const struct config *config, int64_t unix_time);
 
@@ -83,6 +90,17 @@ bool vm_halted_for_ever(const struct vm *vm);
  * has changed its mode or address. On the vCPU's own pCPU. -ENOMEM.
  */
 int vm_map_apic(struct vm *vm);
+/*
+ * Stops its time, and lets it go on as if nothing had been. -EBUSY: it does not run, or is paused already, or is not,
+ * or (to resume) some vCPU is still on its way out. Boot processor.
+ */
+int vm_pause(struct vm *vm);
+int vm_resume(struct vm *vm);
+/* A vCPU of it goes to run (false: it may not, the VM is paused), and has stopped running. */
+bool vm_enter(struct vm *vm);
+void vm_left(struct vm *vm);
+/* Its clock: TSC + tsc_base, standing still while it is paused. */
+uint64_t vm_tick(const struct vm *vm);
 /* Stops it with a dump: it made a mistake. On the vCPU's own pCPU. */
 void vm_crash(struct vm *vm, struct vcpu *v, const char *why);
 const char *vm_state_name(const struct vm *vm);
@@ -93,6 +111,12 @@ int vm_vcpu_exits(struct vm *vm, unsigned vcpu, struct exit_stats *out);
 
 /* Gives the VM's serial port a byte; false: no room now. A VM that is off swallows it. Any processor. */
 bool vm_serial_in(struct vm *vm, uint8_t byte);
+
+/*
+ * How each vCPU of it fared: where it is, for how long it has run, its longest wait after waking since the last time
+ * this was asked. A line each.
+ */
+void vm_shares(struct vm *vm, void (*print)(const char *line));
 
 /*
  * The last exits of its vCPUs, of all VMs (NULL), and only of those that are on this pCPU (TRACE_ALL_CPUS: on any), in

@@ -121,12 +121,16 @@ const struct vcpu_ops vm_vcpu_ops = {
 
 static uint64_t now(void *ctx)
 {
-    return rdtsc() + ((struct vm *)ctx)->tsc_base;
+    return vm_tick(ctx);
 }
 
+/*
+ * What it is kicked for is stored already, by a locked instruction. It may move meanwhile: then either its new pCPU is
+ * read here, or that one, which enters it after it has become its pCPU, sees what was stored.
+ */
 static void kick(void *ctx, unsigned vcpu)
 {
-    sched_kick(((struct vm *)ctx)->slots[vcpu]->vcpu.cpu);
+    sched_kick(atomic_load(&((struct vm *)ctx)->slots[vcpu]->vcpu.cpu));
 }
 
 static void post(void *ctx, unsigned vcpu)

@@ -291,6 +291,56 @@ static int set_share(struct parser *p, const char *value)
     return 0;
 }
 
+static int set_weight(struct parser *p, const char *value)
+{
+    uint64_t n;
+
+    if (!number_in(value, 1, CONFIG_MAX_WEIGHT, &n))
+        return fail(p, "expected a number from 1 to %d, found \"%.*s\"", CONFIG_MAX_WEIGHT, SHOWN, value);
+    p->vm->weight = (unsigned)n;
+    return 0;
+}
+
+/* N, N-M or all; with ^ in front it takes out what stands before it. */
+static bool set_cpu_range(struct cpu_set *set, struct span item)
+{
+    bool out = item.n && item.s[0] == '^';
+    struct span t = out ? trim((struct span){ item.s + 1, item.n - 1 }) : item;
+    const char *dash = t.n ? memchr(t.s, '-', t.n) : NULL;
+    size_t low = dash ? (size_t)(dash - t.s) : t.n;
+    uint64_t first = 0, last = CONFIG_MAX_CPUS - 1;
+
+    if (!span_is(t, "all")) {
+        if (!parse_number(trim((struct span){ t.s, low }), &first))
+            return false;
+        last = first;
+        if (dash && !parse_number(trim((struct span){ dash + 1, t.n - low - 1 }), &last))
+            return false;
+    }
+    if (first > last || last >= CONFIG_MAX_CPUS)
+        return false;
+    for (uint64_t i = first; i <= last; i++)
+        set->bits[i / 64] = out ? set->bits[i / 64] & ~BIT(i % 64) : set->bits[i / 64] | BIT(i % 64);
+    return true;
+}
+
+static int set_cpus(struct parser *p, const char *value)
+{
+    struct span rest = { value, strlen(value) }, part;
+    struct cpu_set set = { 0 };
+    bool good = true, any = false;
+
+    while (good && next_part(&rest, &part))
+        good = set_cpu_range(&set, part);
+    for (size_t i = 0; i < ARRAY_SIZE(set.bits); i++)
+        any |= set.bits[i] != 0;
+    if (!good || !any)
+        return fail(p, "expected processors such as 0-2,5 or all,^0, numbers up to %d, found \"%.*s\"",
+                    CONFIG_MAX_CPUS - 1, SHOWN, value);
+    p->vm->cpus = set;
+    return 0;
+}
+
 static int set_disk(struct parser *p, const char *value)
 {
     (void)value;
@@ -315,6 +365,8 @@ static const struct key keys[] = {
     { "memory",  SECTION_VM,     false, set_memory  },
     { "share",   SECTION_VM,     false, set_share   },
     { "vcpus",   SECTION_VM,     false, set_vcpus   },
+    { "weight",  SECTION_VM,     false, set_weight  },
+    { "cpus",    SECTION_VM,     false, set_cpus    },
     { "disk",    SECTION_VM,     true,  set_disk    },
     { "vif",     SECTION_VM,     true,  set_vif     },
 };
@@ -323,7 +375,8 @@ static int unknown_key(struct parser *p)
 {
     if (p->section == SECTION_GLOBAL)
         return fail(p, "unknown key, expected console, numa, scan, log or apicv in [global]");
-    return fail(p, "unknown key, expected kernel, ramdisk, extra, memory, share, vcpus, disk or vif in [vm NAME]");
+    return fail(p, "unknown key, expected kernel, ramdisk, extra, memory, share, vcpus, weight, cpus, disk or vif in "
+                "[vm NAME]");
 }
 
 static int parse_key(struct parser *p, struct span name, struct span value)
@@ -391,6 +444,8 @@ static int begin_vm(struct parser *p, struct span name)
     p->section = SECTION_VM;
     copy(p->vm->name, sizeof(p->vm->name), name);
     p->vm->vcpus = 1;
+    p->vm->weight = CONFIG_DEFAULT_WEIGHT;
+    memset(&p->vm->cpus, 0xff, sizeof(p->vm->cpus));
     return 0;
 }
 

@@ -146,6 +146,12 @@ uint64_t vcpu_tick(const struct vcpu *v)
     return rdtsc() + v->tsc_base;
 }
 
+void vcpu_set_tsc_base(struct vcpu *v, uint64_t base)
+{
+    v->tsc_base = base;
+    vmwrite(VMCS_CTRL_TSC_OFFSET, base + v->tsc_adjust);
+}
+
 static int walk_read(void *ctx, struct gpa at, void *to, size_t n)
 {
     return pmap_read(ctx, at, to, n);

@@ -68,7 +68,7 @@ struct vcpu {
     struct pmap *pmap;
     unsigned index;            /* in its VM; also its APIC id */
     unsigned vcpus;            /* of its VM */
-    unsigned cpu;              /* pCPU it is pinned to */
+    _Atomic unsigned cpu;      /* pCPU on whose list it is */
     int loaded_on;             /* pCPU whose host state the VMCS holds, -1: none */
     uint16_t vpid;
     uint64_t ept_generation;   /* of the EPT when this pCPU last invalidated */
@@ -136,6 +136,8 @@ void vcpu_skip_length(struct vcpu *v, unsigned length);
 void vcpu_control(struct vcpu *v, uint32_t bit, bool on);
 
 uint64_t vcpu_tick(const struct vcpu *v);          /* VM's clock now */
+/* Its VM was paused: tick = TSC + base from now on. Loaded. */
+void vcpu_set_tsc_base(struct vcpu *v, uint64_t base);
 /* Registers, control registers, segments, last exits, through the log; the vCPU is loaded. */
 void vcpu_dump(struct vcpu *v, const char *why);
 /* A line about an exit of the vCPU with this index. */

@@ -103,7 +103,10 @@ REFUSALS = (
      r"^mirrorball: vm one: memory = 4000 MiB is more than there is"),
     ("more memory than there is, in two VMs", section(GOOD[0], "memory = 250", "[vm two]", GOOD[0], "memory = 251"),
      NO_MEMORY, r"^mirrorball: vm two: memory = 251 MiB is more than there is"),
-    ("more vCPUs than processors", section(*GOOD, "vcpus = 3"), INVALID, r"^mirrorball: vm one: 3 vCPUs.*2 processors"),
+    ("processors that are not there", section(*GOOD, "cpus = 2-5"), INVALID,
+     r"^mirrorball: vm one: cpus: none of them is"),
+    ("more vCPUs than allowed", section(*GOOD, "vcpus = 65"), INVALID,
+     r"vcpus: expected a number of processors from 1 to 64"),
 )
 
 

@@ -310,7 +310,7 @@ def top_of(machine, pages):
 
 def vm_list(machine):
     """State by name."""
-    return dict(re.findall(r"^(\S+) +(off|starting|running|stopping) +\d", machine.command("vm list"), re.M))
+    return dict(re.findall(r"^(\S+) +(off|starting|running|paused|stopping) +\d", machine.command("vm list"), re.M))
 
 
 def vm_section(name, kernel, ramdisk=None, extra=None, memory=32, vcpus=1):

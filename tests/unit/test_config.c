@@ -219,13 +219,13 @@ static void test_unknown_keys(void **state)
     (void)state;
     bad(GLOBAL("memory = 1"), "m.conf:2: memory: unknown key, expected console, numa, scan, log or apicv in [global]");
     bad(VM("console = com1"),
-        "m.conf:4: console: unknown key, expected kernel, ramdisk, extra, memory, share, vcpus, "
+        "m.conf:4: console: unknown key, expected kernel, ramdisk, extra, memory, share, vcpus, weight, cpus, "
         "disk or vif in [vm NAME]");
     bad(VM("Memory = 1"),
-        "m.conf:4: Memory: unknown key, expected kernel, ramdisk, extra, memory, share, vcpus, "
+        "m.conf:4: Memory: unknown key, expected kernel, ramdisk, extra, memory, share, vcpus, weight, cpus, "
         "disk or vif in [vm NAME]");
     bad(VM("mem = 1"),
-        "m.conf:4: mem: unknown key, expected kernel, ramdisk, extra, memory, share, vcpus, "
+        "m.conf:4: mem: unknown key, expected kernel, ramdisk, extra, memory, share, vcpus, weight, cpus, "
         "disk or vif in [vm NAME]");
 }
 

@@ -23,7 +23,7 @@ static size_t screen_length;
 static struct vm_config configs[2] = { { .name = "alpha", .memory_mib = 256, .vcpus = 2 },
                                        { .name = "beta", .memory_mib = 64, .vcpus = 1 } };
 static struct vm vms[2];
-static struct { unsigned starts, stops, resets; } told[2];
+static struct { unsigned starts, stops, resets, pauses, resumes; } told[2];
 static int result, focus;
 static unsigned ends, traces, traced_cpu;
 static const struct vm *traced_vm;
@@ -53,6 +53,8 @@ struct vm *vm_at(unsigned index) { return &vms[index]; }
 bool vm_any_alive(void) { return alive; }
 int vm_start(struct vm *vm) { told[vm->index].starts++; return result; }
 int vm_stop(struct vm *vm) { told[vm->index].stops++; return result; }
+int vm_pause(struct vm *vm) { told[vm->index].pauses++; return result; }
+int vm_resume(struct vm *vm) { told[vm->index].resumes++; return result; }
 int vm_reset(struct vm *vm) { told[vm->index].resets++; return result; }
 const char *vm_state_name(const struct vm *vm) { return vm->index ? "off" : "running"; }
 void sched_end(void) { ends++; }
@@ -84,6 +86,8 @@ int vm_vcpu_exits(struct vm *vm, unsigned vcpu, struct exit_stats *out)
     return 0;
 }
 
+void vm_shares(struct vm *vm, void (*out)(const char *text)) { out("  vcpu 0 on cpu 3"); }
+
 void vm_trace(struct vm *vm, unsigned cpu, void (*out)(const char *text))
 {
     traces++;
@@ -92,7 +96,7 @@ void vm_trace(struct vm *vm, unsigned cpu, void (*out)(const char *text))
     out("  vcpu 0 exits");
 }
 
-uint64_t sched_ran(const struct slot *s) { return s->ran; }
+uint64_t sched_ran(const struct slot *s) { return s->share.ran; }
 
 static int setup(void **state)
 {
@@ -319,7 +323,7 @@ static void test_top(void **state)
     monitor_poll();
     assert_null(strstr(screen, "%"));
     fake_cpu.tsc += 1;
-    slots[1].ran += 250 * tsc_khz();
+    slots[1].share.ran += 250 * tsc_khz();
     v->exit_count += 13;
     v->exits.count[EXIT_REASON_CPUID] = 2;
     v->exits.count[EXIT_REASON_IO] = 10;

@@ -20,6 +20,8 @@
 #define VCPUS   3
 #define MS      1000000ull                     /* ticks: the TSC runs at 1 GHz */
 
+static const struct vm_config config = { .weight = CONFIG_DEFAULT_WEIGHT };
+static const struct cpu_set anywhere = { { ~0ull, ~0ull, ~0ull, ~0ull } };
 static struct vm vm[VMS];
 static struct slot slots[VMS][VCPUS];
 static struct timer_queue timers[VMS][VCPUS];
@@ -27,7 +29,7 @@ static bool pending[VMS][VCPUS];
 
 static struct {
     struct slot *ran[64];                      /* those that vmx_run was called for, in order */
-    unsigned runs, loads, puts, resets, lapic_resets, polls, services, prepares;
+    unsigned runs, loads, puts, resets, lapic_resets, polls, retimed, services, prepares;
     struct vcpu *loaded;
     struct vcpu_start start;
     void (*guest)(struct slot *s);             /* what a guest does between its entry and the end of vmx_run */
@@ -43,6 +45,9 @@ void console_poll(void) { seen.polls++; }
 unsigned vm_count(void) { return VMS; }
 struct vm *vm_at(unsigned index) { return &vm[index]; }
 bool vm_halted_for_ever(const struct vm *what) { return false; }
+bool vm_enter(struct vm *what) { return !what->paused; }
+void vm_left(struct vm *what) { }
+void vcpu_set_tsc_base(struct vcpu *v, uint64_t base) { seen.retimed++; }
 uint64_t vcpu_tick(const struct vcpu *v) { return rdtsc() + v->tsc_base; }
 
 bool vm_service(struct vm *what)
@@ -112,6 +117,8 @@ static int setup(void **state)
     news = false;
     ending = false;
     for (unsigned i = 0; i < VMS; i++) {
+        vm[i].config = &config;
+        vm[i].allowed = (struct cpu_set){ { BIT(1) } };
         vm[i].home = 3;
         vm[i].state = VM_RUNNING;
         for (unsigned n = 0; n < VCPUS; n++) {
@@ -121,6 +128,7 @@ static int setup(void **state)
             slots[i][n].vcpu.news = &news;
             slots[i][n].vcpu.devices = &pending[i][n];
             slots[i][n].timers = &timers[i][n];
+            slots[i][n].share.weight = config.weight;
             slots[i][n].state = VCPU_RUNNABLE;
         }
     }
@@ -131,13 +139,18 @@ static void test_choose(void **state)
 {
     static const unsigned order[] = { 3, 2, 1, 0, 3, 2, 1, 0 };
 
+    static const struct cpu_set two = { { BIT(1) | BIT(2) } };
+
     for (size_t i = 0; i < ARRAY_SIZE(order); i++)
-        assert_int_equal(sched_choose(), order[i]);
+        assert_int_equal(sched_choose(&anywhere), order[i]);
     sched_leave(1);
-    assert_int_equal(sched_choose(), 1);
-    assert_int_equal(sched_choose(), 3);
+    assert_int_equal(sched_choose(&anywhere), 1);
+    assert_int_equal(sched_choose(&anywhere), 3);
+    assert_int_equal(sched_choose(&two), 2);
+    assert_int_equal(sched_choose(&two), 1);
+    assert_int_equal(sched_choose(&two), 2);
     fake_cpu_count = 1;
-    assert_int_equal(sched_choose(), 0);
+    assert_int_equal(sched_choose(&anywhere), 0);
 }
 
 static void test_kick(void **state)
@@ -155,7 +168,6 @@ static void test_add(void **state)
     slots[0][0].vcpu.cpu = 2;
     sched_add(&slots[0][0]);
     assert_ptr_equal(queues[2].head, &slots[0][0]);
-    assert_int_equal(queues[2].count, 1);
     assert_int_equal(fake_apic.ipi_to, 4);
 }
 
@@ -411,6 +423,7 @@ static void test_slice_timer(void **state)
 {
     sched_add(&slots[0][0]);
     sched_add(&slots[0][1]);
+    share_begin(&slots[0][0].share, fake_cpu.tsc);
     my_queue()->slice_end = fake_cpu.tsc + 10 * MS;
     slots[0][1].state = VCPU_WAIT_SIPI;
     assert_non_null(resume_kicked(&slots[0][0]));
@@ -528,7 +541,6 @@ static void test_parking(void **state)
     fake_cpu.halt = end_now;
     sched_loop();
     assert_null(my_queue()->head);
-    assert_int_equal(my_queue()->count, 0);
     assert_int_equal(vm[0].active, 0);
     assert_int_equal(fake_apic.ipis, 1 + FAKE_CPUS - 1); /* the home; then the end of the test to all others */
 }

@@ -27,11 +27,11 @@ static uint64_t board_date(void *ctx) { return 0; }
 const struct board_ops vm_board_ops = { .now = board_clock, .kick = board_kick, .wallclock = board_date };
 
 static struct slot *added[8];
-static unsigned adds, kicks, ends, places[FAKE_CPUS];
+static unsigned adds, kicks, ends, breaths, places[FAKE_CPUS];
 static int load_error;
 static struct vm *stop_while_loading;
 
-unsigned sched_choose(void)
+unsigned sched_choose(const struct cpu_set *allowed)
 {
     unsigned best = FAKE_CPUS - 1;
 
@@ -45,6 +45,8 @@ unsigned sched_choose(void)
 void sched_leave(unsigned cpu) { places[cpu]--; }
 void sched_add(struct slot *slot) { added[adds++] = slot; }
 void sched_kick(unsigned cpu) { kicks++; }
+void sched_breathe(void) { breaths++; }
+uint64_t sched_ran(const struct slot *s) { return s->share.ran; }
 void sched_end(void) { ends++; }
 void vm_set_wallclock(int64_t unix_time) { }
 
@@ -81,6 +83,7 @@ static int setup(void **state)
     for (unsigned i = 0; i < 2; i++) {
         config.vm[i].memory_mib = 8;
         config.vm[i].vcpus = 3 - i;
+        config.vm[i].cpus.bits[0] = ~0ull;
     }
     while (page_zero_ahead(0))
         ;
@@ -126,10 +129,13 @@ static void test_names(void **state)
 
 static void test_setup_refuses(void **state)
 {
-    config.vm[1].vcpus = FAKE_CPUS + 1;
+    config.vm[1].cpus = (struct cpu_set){ { BIT(FAKE_CPUS), 1 } };
     assert_int_equal(vm_setup(&config, 0), -EINVAL);
-    config.vm[1].vcpus = FAKE_CPUS;
+    config.vm[1].cpus.bits[0] |= BIT(FAKE_CPUS - 1);
+    config.vm[1].vcpus = CONFIG_MAX_VCPUS;     /* more than the machine has processors */
     assert_int_equal(vm_setup(&config, 0), 0);
+    assert_int_equal(vm_at(1)->allowed.bits[0], BIT(FAKE_CPUS - 1));
+    assert_int_equal(vm_at(1)->allowed.bits[1], 0);
     config.vm[1].memory_mib = 64;              /* with alpha's 8 */
     assert_int_equal(vm_setup(&config, 0), -ENOMEM);
 }
@@ -286,6 +292,44 @@ static void test_stop_between_two_lives(void **state)
     assert_nothing_kept();
 }
 
+/* A VM's time stands still while it is paused, also if it is long, and goes on from where it stood. */
+static void test_pause(void **state)
+{
+    struct vm *vm = vm_at(0);
+    uint64_t tick;
+
+    assert_int_equal(vm_pause(vm), -EBUSY);
+    start_vm(vm);
+    assert_int_equal(vm_resume(vm), -EBUSY);
+    assert_true(vm_enter(vm));
+    assert_int_equal(vm_pause(vm), 0);
+    assert_int_equal(vm_pause(vm), -EBUSY);
+    assert_string_equal(vm_state_name(vm), "paused");
+    fake_cpu.tsc += 500;
+    assert_int_equal(vm_resume(vm), -EBUSY);   /* one is inside still */
+    vm_left(vm);
+    tick = vm_tick(vm);
+    assert_false(vm_enter(vm));
+    fake_cpu.tsc += 1000000000;
+    assert_in_range(vm_tick(vm) - tick, 0, 200);
+    assert_int_equal(vm_resume(vm), 0);
+    assert_in_range(vm_tick(vm) - tick, 0, 400);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_true(vm->slots[i]->retimed);
+        assert_int_equal(vm->slots[i]->vcpu.tsc_base, vm->tsc_base);
+    }
+    assert_string_equal(vm_state_name(vm), "running");
+    vm_pause(vm);
+    assert_int_equal(vm_stop(vm), 0);          /* a paused VM can be stopped, and started again */
+    park(vm);
+    assert_nothing_kept();
+    start_vm(vm);
+    assert_true(vm_enter(vm));
+    vm_left(vm);
+    vm_stop(vm);
+    park(vm);
+}
+
 static void test_kernel_that_does_not_load(void **state)
 {
     load_error = -EINVAL;
@@ -363,6 +407,7 @@ int main(void)
         cmocka_unit_test_setup(test_reset, setup),
         cmocka_unit_test_setup(test_stop_wins_over_reset, setup),
         cmocka_unit_test_setup(test_stop_between_two_lives, setup),
+        cmocka_unit_test_setup(test_pause, setup),
         cmocka_unit_test_setup(test_kernel_that_does_not_load, setup),
         cmocka_unit_test_setup(test_no_memory, setup),
         cmocka_unit_test_setup(test_serial_input, setup),
