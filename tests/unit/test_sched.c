@@ -590,6 +590,40 @@ static void test_end_reaches_all(void **state)
     assert_null(sched_resume(&slots[0][0].vcpu));
 }
 
+/* While a VM is built here those that are here already have turns of 5 ms in between, and who wakes has his sooner. */
+static void test_breathes(void **state)
+{
+    struct slot *s = &slots[0][0];
+    uint64_t begun;
+
+    sched_add(s);
+    vm[1].state = VM_STARTING;
+    vm[1].home = 1;
+    seen.guest = computes;
+    begun = fake_cpu.tsc;
+    sched_breathe();
+    assert_int_equal(seen.runs, 1);
+    assert_in_range(fake_cpu.tsc, begun + 5 * MS, begun + 6 * MS);
+    assert_int_equal(seen.services, 0);
+    fake_cpu.tsc += 4 * MS;
+    sched_breathe();
+    assert_int_equal(seen.runs, 1);            /* the work has its turn */
+    fake_cpu.tsc += MS;
+    sched_breathe();
+    assert_int_equal(seen.runs, 2);
+    vmwrite(VMCS_GUEST_RFLAGS, RFLAGS_IF);
+    sched_halt(&s->vcpu);
+    fake_cpu.tsc += 5 * MS;
+    sched_breathe();
+    assert_int_equal(seen.runs, 2);            /* nobody to run: back to work, no halt */
+    assert_int_equal(fake_cpu.halts, 0);
+    my_queue()->breathed = fake_cpu.tsc;
+    pending[0][0] = true;
+    fake_cpu.tsc += MS;
+    sched_breathe();
+    assert_int_equal(seen.runs, 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -615,6 +649,7 @@ int main(void)
         cmocka_unit_test_setup(test_parking, setup),
         cmocka_unit_test_setup(test_home_serves_its_vms, setup),
         cmocka_unit_test_setup(test_console, setup),
+        cmocka_unit_test_setup(test_breathes, setup),
         cmocka_unit_test_setup(test_end_reaches_all, setup),
     };
 

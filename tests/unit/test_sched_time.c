@@ -26,6 +26,7 @@
 
 struct guest {
     bool sleeper;
+    uint64_t most;                             /* that a sleeper computes between two sleeps */
     uint64_t burst;                            /* still to compute before it halts */
     uint64_t wake_at;                          /* halted: when its device wakes it */
     uint64_t waits_since;                      /* could run since, 0: it runs, or sleeps */
@@ -139,7 +140,7 @@ void vmx_run(struct guest_regs *regs)
             vmwrite(VMCS_GUEST_RFLAGS, RFLAGS_IF);
             sched_halt(&s->vcpu);
             g->wake_at = fake_cpu.tsc + 1 + (uint64_t)rand() % (40 * MS);
-            g->burst = 1 + (uint64_t)rand() % (4 * MS);
+            g->burst = 1 + (uint64_t)rand() % g->most;
         } else {
             g->waits_since = fake_cpu.tsc;
         }
@@ -212,7 +213,7 @@ static void add_vm(unsigned vcpus, unsigned weight, uint64_t allowed, bool sleep
                          .allowed = { { allowed } } };
     for (unsigned n = 0; n < vcpus; n++) {
         pending[v][n] = false;
-        guests[v][n] = (struct guest){ .sleeper = sleeper, .burst = MS, .wake_at = UINT64_MAX };
+        guests[v][n] = (struct guest){ .sleeper = sleeper, .most = 4 * MS, .burst = MS, .wake_at = UINT64_MAX };
         slots[v][n] = (struct slot){ .vm = &vm[v], .state = VCPU_RUNNABLE, .fresh = true };
         slots[v][n].timers = &no_timers;
         slots[v][n].vcpu.devices = &pending[v][n];
@@ -291,7 +292,7 @@ static void test_weights_hold(void **state)
 {
     double worst = 0;
 
-    for (unsigned seed = 1; seed <= 400; seed++) {
+    for (unsigned seed = 1; seed <= 150; seed++) {
         machine(seed);
         for (unsigned n = 2 + seed % (VMS - 1); n; n--)
             add_vm(1 + (unsigned)rand() % VCPUS, 64u << rand() % 4, ~0ull, false);
@@ -331,7 +332,7 @@ static void test_nobody_is_forgotten(void **state)
 {
     uint64_t worst_computer = 0, worst_sleeper = 0;
 
-    for (unsigned seed = 1; seed <= 400; seed++) {
+    for (unsigned seed = 1; seed <= 150; seed++) {
         machine(seed);
         for (unsigned n = 2 + seed % (VMS - 1); n; n--)
             add_vm(1 + (unsigned)rand() % VCPUS, 128u << rand() % 3, 1 + (uint64_t)rand() % 15, rand() % 2);
@@ -374,6 +375,44 @@ static void test_wakes_within_a_slice(void **state)
     assert_true(worst <= SLICE_MS * MS + MS / 10); /* what the scheduler itself takes counts */
 }
 
+/* One that does little when it wakes takes over at once. */
+static void test_wakes_at_once(void **state)
+{
+    uint64_t worst = 0;
+
+    for (unsigned seed = 1; seed <= 200; seed++) {
+        machine(seed);
+        for (unsigned n = 0; n < 3; n++)
+            add_vm(1, 256, 2, false);
+        add_vm(1, 256, 2, true);
+        guests[3][0].most = MS / 5;
+        simulate(200 * MS);
+        guests[3][0].worst_wait = 0;
+        simulate(1000 * MS);
+        worst = MAX(worst, guests[3][0].worst_wait);
+    }
+    print_message("longest wait after waking of who does little: %lu us\n", worst / 1000);
+    assert_true(worst <= MS / 10);
+}
+
+/* No pCPU is idle while somebody waits who may run there. */
+static void test_no_idle_beside_waiting(void **state)
+{
+    for (unsigned seed = 1; seed <= 100; seed++) {
+        uint64_t ran = 0;
+
+        machine(seed);
+        add_vm(3, 256, 14, false);
+        add_vm(1 + seed % 3, 256, 14, true);
+        simulate(1000 * MS);
+        for (unsigned v = 0; v < vms; v++)
+            for (unsigned n = 0; n < configs[v].vcpus; n++)
+                ran += guests[v][n].ran;
+        if (ran < 3 * 985 * MS)
+            fail_msg("seed %u: three pCPUs were used for %lu us", seed, ran / 1000);
+    }
+}
+
 /* As many vCPUs as pCPUs: each has its own, and stays there. */
 static void test_one_each_stays(void **state)
 {
@@ -395,6 +434,8 @@ int main(void)
         cmocka_unit_test_setup(test_weights_hold, setup),
         cmocka_unit_test_setup(test_nobody_is_forgotten, setup),
         cmocka_unit_test_setup(test_wakes_within_a_slice, setup),
+        cmocka_unit_test_setup(test_wakes_at_once, setup),
+        cmocka_unit_test_setup(test_no_idle_beside_waiting, setup),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
