@@ -251,6 +251,58 @@ static void test_share(void **state)
     bad(GLOBAL("scan = 1000001"), "m.conf:2: scan: expected pages a second, at most 1000000, found \"1000001\"");
 }
 
+static void check_cpus(const char *value, uint64_t low, uint64_t high)
+{
+    char text[256];
+
+    snprintf(text, sizeof(text), VM("cpus = %s"), value);
+    good(text);
+    assert_int_equal(config.vm[0].cpus.bits[0], low);
+    assert_int_equal(config.vm[0].cpus.bits[CONFIG_MAX_CPUS / 64 - 1], high);
+}
+
+static void test_cpus(void **state)
+{
+    static const char *const wrong[] = { "", "^0", "1,^0-255", "256", "0-256", "0,3-1", "-2", "2-", "x", "1;2", "0x",
+                                         "a-b", "1--2", "99999999999999999999", "^" };
+    char text[256], said[256];
+
+    (void)state;
+    good(MINIMAL);
+    assert_int_equal(config.vm[0].cpus.bits[0], ~0ull);
+    check_cpus("all", ~0ull, ~0ull);
+    check_cpus("0", 1, 0);
+    check_cpus("0-2, 5", 0x27, 0);
+    check_cpus("192-255", 0, ~0ull);
+    check_cpus("all,^0", ~1ull, ~0ull);
+    check_cpus("0-7,^2-4,3", 0xeb, 0);
+    for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+        snprintf(text, sizeof(text), VM("cpus = %s"), wrong[i]);
+        snprintf(said, sizeof(said), "m.conf:4: cpus: expected processors such as 0-2,5 or all,^0, numbers up to 255, "
+                 "found \"%s\"", wrong[i]);
+        bad(text, said);
+    }
+}
+
+static void test_weight(void **state)
+{
+    static const char *const wrong[] = { "", "0", "65536", "-1", "1.5", "heavy", "18446744073709551617" };
+    char text[256], said[256];
+
+    (void)state;
+    good(MINIMAL);
+    assert_int_equal(config.vm[0].weight, CONFIG_DEFAULT_WEIGHT);
+    good(VM("weight = 1"));
+    assert_int_equal(config.vm[0].weight, 1);
+    good(VM("weight = 65535"));
+    assert_int_equal(config.vm[0].weight, 65535);
+    for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+        snprintf(text, sizeof(text), VM("weight = %s"), wrong[i]);
+        snprintf(said, sizeof(said), "m.conf:4: weight: expected a number from 1 to 65535, found \"%s\"", wrong[i]);
+        bad(text, said);
+    }
+}
+
 static void test_duplicate_keys(void **state)
 {
     (void)state;
@@ -541,6 +593,8 @@ int main(void)
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_unknown_keys),
         cmocka_unit_test(test_share),
+        cmocka_unit_test(test_cpus),
+        cmocka_unit_test(test_weight),
         cmocka_unit_test(test_duplicate_keys),
         cmocka_unit_test(test_missing_keys),
         cmocka_unit_test(test_console),
