@@ -11,6 +11,7 @@
 #define CONFIG_PATH_MAX      256
 #define CONFIG_EXTRA_MAX     2048
 #define CONFIG_MAX_VCPUS     64
+#define CONFIG_MAX_OVERCOMMIT 1000
 #define CONFIG_MAX_SCAN      1000000
 #define CONFIG_DEFAULT_SCAN  5000
 #define CONFIG_MAX_WEIGHT    65535
@@ -55,6 +56,7 @@ struct config {
     bool apicv;                /* where the processor has it */
     enum config_numa numa;
     unsigned numa_fake_nodes;
+    unsigned overcommit;       /* percent of the machine's memory that may be promised to VMs */
     unsigned scan;             /* pages a second that are looked at for content sharing at most */
     struct vm_config vm[CONFIG_MAX_VMS];
     unsigned vms;

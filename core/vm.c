@@ -68,9 +68,11 @@ static bool allowed_cpus(const struct vm_config *c, struct cpu_set *out)
 int vm_setup(const struct config *config, int64_t unix_time)
 {
     struct page_counts pages;
-    uint64_t wanted = 0;
+    uint64_t wanted = 0, there, most;
 
     page_count(NUMA_MAX_NODES, &pages);
+    there = pages.free * PAGE_SIZE / MIB;
+    most = there * config->overcommit / 100;
     for (unsigned i = 0; i < config->vms; i++) {
         const struct vm_config *c = &config->vm[i];
 
@@ -80,9 +82,9 @@ int vm_setup(const struct config *config, int64_t unix_time)
             return -EINVAL;
         }
         wanted += c->memory_mib;
-        if (wanted > pages.free * PAGE_SIZE / MIB) {
+        if (wanted > most || c->memory_mib > there) {
             log_error("vm %s: memory = %lu MiB is more than there is: %lu MiB are left for it", c->name, c->memory_mib,
-                      pages.free * PAGE_SIZE / MIB - (wanted - c->memory_mib));
+                      MIN(there, most - (wanted - c->memory_mib)));
             return -ENOMEM;
         }
     }

@@ -278,6 +278,16 @@ static int set_scan(struct parser *p, const char *value)
     return 0;
 }
 
+static int set_overcommit(struct parser *p, const char *value)
+{
+    uint64_t n;
+
+    if (!number_in(value, 100, CONFIG_MAX_OVERCOMMIT, &n))
+        return fail(p, "expected a percentage from 100 to %d, found \"%.*s\"", CONFIG_MAX_OVERCOMMIT, SHOWN, value);
+    p->out->overcommit = (unsigned)n;
+    return 0;
+}
+
 static int set_share(struct parser *p, const char *value)
 {
     struct span name = { value, strlen(value) };
@@ -361,6 +371,7 @@ static const struct key keys[] = {
     { "kernel",  SECTION_VM,     false, set_kernel  },
     { "ramdisk", SECTION_VM,     true,  set_ramdisk },
     { "extra",   SECTION_VM,     false, set_extra   },
+    { "overcommit", SECTION_GLOBAL, false, set_overcommit },
     { "scan",    SECTION_GLOBAL, false, set_scan    },
     { "memory",  SECTION_VM,     false, set_memory  },
     { "share",   SECTION_VM,     false, set_share   },
@@ -374,7 +385,7 @@ static const struct key keys[] = {
 static int unknown_key(struct parser *p)
 {
     if (p->section == SECTION_GLOBAL)
-        return fail(p, "unknown key, expected console, numa, scan, log or apicv in [global]");
+        return fail(p, "unknown key, expected console, numa, overcommit, scan, log or apicv in [global]");
     return fail(p, "unknown key, expected kernel, ramdisk, extra, memory, share, vcpus, weight, cpus, disk or vif in "
                 "[vm NAME]");
 }
@@ -517,6 +528,7 @@ static void set_defaults(struct config *c)
     c->log_level = LOG_INFO;
     c->apicv = true;
     c->numa = CONFIG_NUMA_AUTO;
+    c->overcommit = 100;
     c->scan = CONFIG_DEFAULT_SCAN;
 }
 

@@ -217,7 +217,8 @@ static void test_names(void **state)
 static void test_unknown_keys(void **state)
 {
     (void)state;
-    bad(GLOBAL("memory = 1"), "m.conf:2: memory: unknown key, expected console, numa, scan, log or apicv in [global]");
+    bad(GLOBAL("memory = 1"), "m.conf:2: memory: unknown key, expected console, numa, overcommit, scan, log or apicv "
+                             "in [global]");
     bad(VM("console = com1"),
         "m.conf:4: console: unknown key, expected kernel, ramdisk, extra, memory, share, vcpus, weight, cpus, "
         "disk or vif in [vm NAME]");
@@ -246,6 +247,10 @@ static void test_share(void **state)
         "found \"00000000000000000000000000000000\"");
     bad(VM("share ="), "m.conf:4: share: expected off or the name of a sharing domain, at most 31 characters, "
                        "found \"\"");
+    assert_int_equal(config.overcommit, 100);
+    good(GLOBAL("overcommit = 150"));
+    assert_int_equal(config.overcommit, 150);
+    bad(GLOBAL("overcommit = 99"), "m.conf:2: overcommit: expected a percentage from 100 to 1000, found \"99\"");
     good(GLOBAL("scan = 0"));
     assert_int_equal(config.scan, 0);
     bad(GLOBAL("scan = 1000001"), "m.conf:2: scan: expected pages a second, at most 1000000, found \"1000001\"");

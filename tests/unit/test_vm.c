@@ -78,6 +78,7 @@ static int setup(void **state)
     adds = kicks = ends = 0;
     load_error = 0;
     config.vms = 2;
+    config.overcommit = 100;
     strcpy(config.vm[0].name, "alpha");
     strcpy(config.vm[1].name, "beta");
     for (unsigned i = 0; i < 2; i++) {
