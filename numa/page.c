@@ -22,6 +22,7 @@ struct node {
     uint32_t free_list[PAGE_ORDERS];
     struct page_counts counts;
     uint32_t stock;            /* zeroed 2 MiB blocks, linked by next */
+    uint32_t small_stock;      /* zeroed pages, from such a block */
     _Atomic bool zeroing;      /* a processor is at the block below */
     struct hpa half_zeroed;
     uint64_t zeroed;           /* bytes of it */
@@ -159,15 +160,45 @@ static struct hpa stock_pop(struct node *n)
     return HPA(frame << PAGE_SHIFT);
 }
 
+/* Breaks a zeroed block of the stock into zeroed pages. Lock held; false: there is none. */
+static bool stock_break(struct node *n)
+{
+    struct hpa block = stock_pop(n);
+    struct mpage *p = page_of(block);
+
+    for (uint64_t i = BIT(PAGE_ORDER_2M); block.v && i-- > 0;) {
+        p[i] = (struct mpage){ .kind = PAGE_ZEROED, .node = p->node, .head = true, .next = n->small_stock };
+        n->small_stock = (uint32_t)(frame_of(block) + i);
+    }
+    n->counts.by_kind[PAGE_ZEROED] += block.v ? BIT(PAGE_ORDER_2M) : 0;
+    return block.v;
+}
+
+/* Lock held. */
+static struct hpa small_pop(struct node *n)
+{
+    uint64_t frame = n->small_stock;
+
+    if (frame) {
+        n->small_stock = entry(frame)->next;
+        n->counts.by_kind[PAGE_ZEROED]--;
+    }
+    return HPA(frame << PAGE_SHIFT);
+}
+
 /* Gives the stock back to the free lists, for blocks of other sizes. Lock held; false: it was empty. */
 static bool stock_dissolve(struct node *n)
 {
-    struct hpa p = stock_pop(n);
-    bool any = p.v;
+    bool any = n->stock || n->small_stock;
+    struct hpa p;
 
-    for (; p.v; p = stock_pop(n)) {
+    while ((p = stock_pop(n)).v) {
         n->counts.free += BIT(PAGE_ORDER_2M);
         free_block(n, frame_of(p), PAGE_ORDER_2M);
+    }
+    while ((p = small_pop(n)).v) {
+        n->counts.free++;
+        free_block(n, frame_of(p), PAGE_ORDER_4K);
     }
     return any;
 }
@@ -206,17 +237,21 @@ static struct hpa alloc_from(struct node *n, unsigned order, enum page_kind kind
     return HPA(frame << PAGE_SHIFT);
 }
 
-static struct hpa stock_take(struct node *n, enum page_kind kind)
+/* A zeroed block from the stock: 2 MiB or 4 KiB. */
+static struct hpa stock_take(struct node *n, unsigned order, enum page_kind kind)
 {
     struct hpa p;
 
     spin_lock(&n->lock);
-    p = stock_pop(n);
+    if (order == PAGE_ORDER_2M)
+        p = stock_pop(n);
+    else
+        p = n->small_stock || stock_break(n) ? small_pop(n) : HPA_NONE;
     if (p.v) {
         struct mpage *e = page_of(p);
 
-        *e = (struct mpage){ .kind = (uint8_t)kind, .order = PAGE_ORDER_2M, .node = e->node, .head = true };
-        n->counts.by_kind[kind] += BIT(PAGE_ORDER_2M);
+        *e = (struct mpage){ .kind = (uint8_t)kind, .order = (uint8_t)order, .node = e->node, .head = true };
+        n->counts.by_kind[kind] += BIT(order);
     }
     spin_unlock(&n->lock);
     return p;
@@ -273,7 +308,8 @@ struct hpa page_alloc(unsigned node, unsigned order, enum page_kind kind)
 
 struct hpa page_alloc_zeroed(unsigned node, unsigned order, enum page_kind kind)
 {
-    struct hpa p = order == PAGE_ORDER_2M ? stock_take(&nodes[node], kind) : HPA_NONE;
+    bool stocked = order == PAGE_ORDER_2M || order == PAGE_ORDER_4K;
+    struct hpa p = stocked ? stock_take(&nodes[node], order, kind) : HPA_NONE;
 
     if (p.v)
         return p;

@@ -54,7 +54,7 @@ int page_add_range(uint64_t base, uint64_t size, unsigned node);
  * left.
  */
 struct hpa page_alloc(unsigned node, unsigned order, enum page_kind kind);
-/* The same, zeroed: 2 MiB blocks from the stock zeroed ahead, if there are any. */
+/* The same, zeroed: 4 KiB and 2 MiB from the stock zeroed ahead, if there is any. */
 struct hpa page_alloc_zeroed(unsigned node, unsigned order, enum page_kind kind);
 /* Gives a block back. Double free, a foreign address or a wrong order is a bug of ours: panic. */
 void page_free(struct hpa page, unsigned order);

@@ -146,6 +146,15 @@ static void test_zeroed_ahead(void **state)
     assert_int_equal(page_of(block)->kind, PAGE_PRIVATE);
     assert_int_equal(free_pages(), before - 512);
     page_free(block, PAGE_ORDER_2M);
+    page_count(NUMA_MAX_NODES, &c);
+    block = page_alloc_zeroed(0, PAGE_ORDER_4K, PAGE_PRIVATE); /* from the stock too: no more is zeroed for it */
+    assert_int_equal(*(uint64_t *)hpa_ptr(block), 0);
+    assert_int_equal(page_of(block)->order, 0);
+    n = c.by_kind[PAGE_ZEROED];
+    page_count(NUMA_MAX_NODES, &c);
+    assert_int_equal(c.by_kind[PAGE_ZEROED], n - 1);
+    assert_int_equal(free_pages(), before - 1);
+    page_free(block, PAGE_ORDER_4K);
     for (n = 0; (p[n] = page_alloc(0, 0, PAGE_PRIVATE)).v;)
         n++;
     assert_int_equal(n, before);

@@ -139,3 +139,7 @@ unsigned start_cpus_at_once(void (*fn)(unsigned number));
 /* Memory map from the loader: bytes of RAM from 1 MiB up to the first hole. */
 extern uint64_t ram_above_1m;
 extern char image_end[];
+/* What the multiboot loader brought besides, each page aligned behind the image. */
+struct mb_module { uint32_t start, end, string, reserved; };
+extern const struct mb_module *modules;
+extern unsigned module_count;
