@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/config.h"
+#include "numa/topology.h"
 #include "lib/types.h"
 
 /* What the loader (efi/) hands to the hypervisor (core/), and what it takes back. */
@@ -24,6 +25,7 @@ struct boot_info {
     const struct config *config;
     struct boot_range memory[BOOT_MAX_RANGES];
     unsigned memory_ranges;
+    struct topology topology;  /* as ACPI tells it */
     struct boot_framebuffer framebuffer;
     uint64_t rsdp;             /* physical address of ACPI's root pointer, 0: none */
     uint64_t ioapic[BOOT_MAX_IOAPICS]; /* addresses of the I/O APICs as ACPI lists them */

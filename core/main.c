@@ -39,19 +39,51 @@ static uint64_t contiguous_pages(unsigned pages)
     return page_alloc_zeroed(0, order, PAGE_HYPERVISOR).v;
 }
 
+/* What the machine is like, or what the configuration wants it to be. */
+static struct topology topology;
+
+static void choose_topology(const struct boot_info *boot)
+{
+    struct topology_part part[BOOT_MAX_RANGES];
+    const struct config *c = boot->config;
+
+    topology_flat(&topology);
+    if (c->numa == CONFIG_NUMA_AUTO)
+        topology = boot->topology;
+    for (unsigned i = 0; i < boot->memory_ranges; i++)
+        part[i] = (struct topology_part){ boot->memory[i].base, boot->memory[i].size };
+    if (c->numa == CONFIG_NUMA_FAKE)
+        topology_fake(&topology, c->numa_fake_nodes, part, boot->memory_ranges, boot->apic_id, boot->cpus);
+    page_set_distances(topology.nodes, topology.distance);
+}
+
+/* A range of memory, which may be on several nodes; returns how much of it can be used. */
+static uint64_t take_range(uint64_t base, uint64_t size)
+{
+    uint64_t taken = 0, end = base + size, next;
+
+    for (uint64_t at = base; at < end; at = next) {
+        unsigned node = topology_memory_node(&topology, at, &next);
+        int err;
+
+        next = MIN(ALIGN_UP(MIN(next, end), PAGE_SIZE), end);
+        err = page_add_range(at, next - at, node);
+        if (err)
+            log_warn("memory at %#lx, %lu KiB: not used (%d)", at, (next - at) / KIB, err);
+        else
+            taken += next - at;
+    }
+    return taken;
+}
+
 static int take_memory(const struct boot_info *boot)
 {
     uint64_t sum = 0;
 
-    for (unsigned i = 0; i < boot->memory_ranges; i++) {
-        int err = page_add_range(boot->memory[i].base, boot->memory[i].size, 0);
-
-        if (err)
-            log_warn("memory at %#lx, %lu KiB: not used (%d)", boot->memory[i].base, boot->memory[i].size / KIB, err);
-        else
-            sum += boot->memory[i].size;
-    }
-    log_info("machine memory: %lu MiB in %u ranges", sum / MIB, boot->memory_ranges);
+    choose_topology(boot);
+    for (unsigned i = 0; i < boot->memory_ranges; i++)
+        sum += take_range(boot->memory[i].base, boot->memory[i].size);
+    log_info("machine memory: %lu MiB in %u ranges on %u nodes", sum / MIB, boot->memory_ranges, topology.nodes);
     return sum ? 0 : -ENOMEM;
 }
 
@@ -208,6 +240,8 @@ static int prepare(const struct boot_info *boot)
     err = map_world(boot);
     if (!err)
         err = percpu_init(boot->cpus, boot->apic_id, table_page, contiguous_pages);
+    for (unsigned i = 0; !err && i < boot->cpus; i++)
+        cpu_of(i)->node = topology_cpu_node(&topology, boot->apic_id[i]);
     if (!err)
         err = msr_bitmap_init();
     if (!err)

@@ -10,8 +10,6 @@
 #include "lib/format.h"
 #include "lib/log.h"
 #include "lib/string.h"
-#include "numa/page.h"
-#include "numa/scan.h"
 
 #define MAX_ARGS 4
 #define INPUT_LINE 128
@@ -114,55 +112,6 @@ static void cmd_console(int argc, char **argv)
         console_set_focus((int)vm->index);
 }
 
-/* V and M: what the guests have touched, and what the machine gives for it. */
-static void print_shares(const struct page_counts *c)
-{
-    struct pmap_counts sum = { 0 };
-    uint64_t has = 0;
-
-    for (unsigned i = 0; i < vm_count(); i++) {
-        const struct pmap_counts *p = &vm_at(i)->pmap.counts;
-
-        has += pmap_memory(&vm_at(i)->pmap) / MIB;
-        sum.touched += p->touched;
-        sum.files += p->files;
-        sum.content += p->content;
-        sum.zeros += p->zeros;
-        if (p->touched)
-            monitor_print("  vm %-12s shares by origin %lu, by content %lu, zeros %lu; breaks %lu\n",
-                          vm_at(i)->config->name, p->files, p->content, p->zeros, p->breaks);
-    }
-    monitor_print("guests have %lu MiB, touched %lu KiB, the machine gives %lu KiB\n", has,
-                  sum.touched * PAGE_SIZE / KIB,
-                  (c->by_kind[PAGE_PRIVATE] + c->by_kind[PAGE_ORIGIN] + c->by_kind[PAGE_CONTENT]) * PAGE_SIZE / KIB);
-    monitor_print("saved: by origin %lu KiB, by content %lu KiB, zeros %lu KiB; the scanner is in round %lu\n",
-                  (sum.files - c->by_kind[PAGE_ORIGIN]) * PAGE_SIZE / KIB,
-                  (sum.content - c->by_kind[PAGE_CONTENT]) * PAGE_SIZE / KIB, sum.zeros * PAGE_SIZE / KIB,
-                  scan_rounds());
-}
-
-static void cmd_mem(int argc, char **argv)
-{
-    static const char *const kinds[] = { "free", "hypervisor", "tables", "private", "zeros", "origin", "content" };
-    struct page_counts c;
-
-    (void)argc, (void)argv;
-    page_count(NUMA_MAX_NODES, &c);
-    monitor_print("machine memory: %lu pages (%lu MiB), %lu free (%lu MiB)\n", c.total, c.total * PAGE_SIZE / MIB,
-                  c.free, c.free * PAGE_SIZE / MIB);
-    monitor_print("  of the free, zeroed ahead: %lu\n", c.by_kind[PAGE_ZEROED]);
-    for (unsigned k = PAGE_HYPERVISOR; k < ARRAY_SIZE(kinds); k++)
-        monitor_print("  %-12s %9lu pages %9lu KiB\n", kinds[k], c.by_kind[k], c.by_kind[k] * PAGE_SIZE / KIB);
-    for (unsigned i = 0; i < vm_count(); i++) {
-        const struct vm *vm = vm_at(i);
-
-        monitor_print("  vm %-12s %6lu MiB, touched %lu pages, %lu faults, EPT %lu pages, pmap %lu pages\n",
-                      vm->config->name, vm->config->memory_mib, vm->pmap.counts.touched, vm->pmap.counts.faults,
-                      vm->pmap.ept[0].tables, vm->pmap.tables);
-    }
-    print_shares(&c);
-}
-
 static void print_log(void)
 {
     char text[256];
@@ -218,7 +167,8 @@ static const struct command commands[] = {
     { "help",    "",                        "this list", cmd_help },
     { "vm",      "list|VERB NAME",          "the VMs; start, stop, reset, pause, resume one", cmd_vm },
     { "console", "NAME",                    "input goes to this VM; Ctrl-a three times comes on", cmd_console },
-    { "mem",     "",                        "machine memory by kind and VM", cmd_mem },
+    { "numa",    "",                        "nodes of the machine: memory, distances, processors", monitor_numa },
+    { "mem",     "",                        "machine memory by kind and VM, and what sharing saves", monitor_mem },
     { "stat",    "[NAME [VCPU]]",           "VM exits by reason, and how long they took", monitor_stat },
     { "trace",   "[NAME | cpu CPU]",        "the last VM exits", monitor_trace },
     { "top",     "",                        "use of the processors, a page a second until a key comes", monitor_top },

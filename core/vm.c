@@ -352,11 +352,12 @@ static int build(struct vm *vm)
 
     zero_ahead(vm->config->memory_mib * MIB);
     vm->tsc_base = -rdtsc();
-    if (pmap_init(&vm->pmap, (uint16_t)(vm->index + 1), vm->config->memory_mib * MIB, 1) || new_board(vm)) {
+    if (pmap_init(&vm->pmap, (uint16_t)(vm->index + 1), vm->config->memory_mib * MIB, page_nodes()) || new_board(vm)) {
         log_warn("vm %s: no memory to build it", vm->config->name);
         return -ENOMEM;
     }
     vm->pmap.domain = domain_of(vm);
+    vm->pmap.home = cpu_this()->node;
     for (unsigned i = 0; i < vm->config->vcpus; i++) {
         vm->slots[i] = new_slot(vm, i);
         if (!vm->slots[i]) {

@@ -99,9 +99,26 @@ static void find_ioapics(struct boot_info *boot)
     boot->ioapics = madt ? madt_io_apics(madt, len, boot->ioapic, BOOT_MAX_IOAPICS) : 0;
 }
 
+/* Both tables lie where the firmware has put them, so that one stays while the other is looked for. */
+static void find_topology(struct boot_info *boot)
+{
+    size_t srat_len, slit_len = 0;
+    const void *srat = table_find(boot->rsdp, "SRAT", &srat_len);
+    const void *slit = srat ? table_find(boot->rsdp, "SLIT", &slit_len) : NULL;
+    int err = 0;
+
+    if (srat)
+        err = topology_read(&boot->topology, srat, srat_len, slit, slit_len);
+    else
+        topology_flat(&boot->topology);
+    if (err)
+        say("ACPI's SRAT makes no sense or is too big: memory is taken for one node");
+}
+
 void tables_find(struct boot_info *boot)
 {
     boot->rsdp = find_rsdp();
+    find_topology(boot);
     find_ioapics(boot);
     find_framebuffer(&boot->framebuffer);
     boot->unix_time = find_time();

@@ -15,7 +15,7 @@ static uint32_t *buckets;      /* first frame of each chain */
 static uint32_t *meeting;      /* frames left by commons_meet: one place each, the last one has it */
 static uint64_t mask;
 static struct spinlock stripes[STRIPES];
-static struct hpa zeros;
+static struct hpa zeros[NUMA_MAX_NODES];
 
 int commons_init(void)
 {
@@ -33,14 +33,14 @@ int commons_init(void)
     buckets = hpa_ptr(b);
     meeting = hpa_ptr(m);
     mask = (PAGE_SIZE << order) / sizeof(uint32_t) - 1;
-    zeros = page_alloc_zeroed(0, PAGE_ORDER_2M, PAGE_ZERO);
+    for (unsigned n = 0; n < page_nodes(); n++)
+        zeros[n] = page_alloc_zeroed(n, PAGE_ORDER_2M, PAGE_ZERO);
     return 0;
 }
 
 struct hpa commons_zero(unsigned node)
 {
-    (void)node;
-    return zeros;
+    return zeros[node].v ? zeros[node] : zeros[0];
 }
 
 static struct hpa frame_page(uint32_t frame) { return HPA((uint64_t)frame << PAGE_SHIFT); }

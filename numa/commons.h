@@ -16,7 +16,7 @@
 /* Makes the tables, for the machine memory there is. -ENOMEM. Before the first VM. */
 int commons_init(void);
 
-/* Zeros, 2 MiB of them, to be mapped read-only. HPA_NONE: there was no memory for them. */
+/* Zeros, 2 MiB of them, near this node, to be mapped read-only. HPA_NONE: there was no memory for them. */
 struct hpa commons_zero(unsigned node);
 
 /*

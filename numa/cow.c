@@ -110,7 +110,7 @@ bool pmap_adopt(struct pmap *pmap, struct gpa gpa, const void *from)
         return false;
     page = commons_get(COMMONS_FILES, key, from);
     if (!page.v) {
-        page = page_alloc(0, PAGE_ORDER_4K, PAGE_PRIVATE);
+        page = page_alloc(pmap->home, PAGE_ORDER_4K, PAGE_PRIVATE);
         if (!page.v)
             return false;
         memcpy(hpa_ptr(page), from, PAGE_SIZE);

@@ -30,6 +30,13 @@ struct node {
 
 static struct range ranges[MAX_RANGES];
 static unsigned range_count;
+static unsigned node_count = 1;
+static uint8_t distances[NUMA_MAX_NODES][NUMA_MAX_NODES];
+/* For each node all nodes, the nearest first. */
+static uint8_t nearest[NUMA_MAX_NODES][NUMA_MAX_NODES] = {
+    { 0, 1, 2, 3, 4, 5, 6, 7 }, { 1, 0, 2, 3, 4, 5, 6, 7 }, { 2, 0, 1, 3, 4, 5, 6, 7 }, { 3, 0, 1, 2, 4, 5, 6, 7 },
+    { 4, 0, 1, 2, 3, 5, 6, 7 }, { 5, 0, 1, 2, 3, 4, 6, 7 }, { 6, 0, 1, 2, 3, 4, 5, 7 }, { 7, 0, 1, 2, 3, 4, 5, 6 },
+};
 static struct node nodes[NUMA_MAX_NODES];
 
 static uint64_t frame_of(struct hpa p) { return p.v >> PAGE_SHIFT; }
@@ -295,10 +302,31 @@ bool page_zero_ahead(unsigned node)
     return work;
 }
 
+unsigned page_nodes(void) { return node_count; }
+unsigned page_distance(unsigned from, unsigned to) { return distances[from][to]; }
+
+void page_set_distances(unsigned count, uint8_t distance[NUMA_MAX_NODES][NUMA_MAX_NODES])
+{
+    node_count = count;
+    memcpy(distances, distance, sizeof(distances));
+    for (unsigned n = 0; n < count; n++) {
+        uint8_t *order = nearest[n];
+
+        for (unsigned i = 1; i < count; i++) { /* insertion sort: nodes as far as each other keep their order */
+            for (unsigned j = i; j && distance[n][order[j]] < distance[n][order[j - 1]]; j--) {
+                uint8_t o = order[j];
+
+                order[j] = order[j - 1];
+                order[j - 1] = o;
+            }
+        }
+    }
+}
+
 struct hpa page_alloc(unsigned node, unsigned order, enum page_kind kind)
 {
     for (unsigned i = 0; i < NUMA_MAX_NODES; i++) {
-        struct hpa p = alloc_from(&nodes[(node + i) % NUMA_MAX_NODES], order, kind);
+        struct hpa p = alloc_from(&nodes[nearest[node % NUMA_MAX_NODES][i]], order, kind);
 
         if (p.v)
             return p;

@@ -49,9 +49,14 @@ _Static_assert(sizeof(struct mpage) <= 32, "DESIGN: at most 32 bytes of memmap p
  */
 int page_add_range(uint64_t base, uint64_t size, unsigned node);
 
+/* How many nodes there are and how far from each other (10: the same). Before the first page is asked for. */
+void page_set_distances(unsigned nodes, uint8_t distance[NUMA_MAX_NODES][NUMA_MAX_NODES]);
+unsigned page_nodes(void);
+unsigned page_distance(unsigned from, unsigned to);
+
 /*
- * 2^order pages, naturally aligned, contents undefined; from the node asked for, else from the others. HPA_NONE: none
- * left.
+ * 2^order pages, naturally aligned, contents undefined; from the node asked for, else from the nearest that has some.
+ * HPA_NONE: none left.
  */
 struct hpa page_alloc(unsigned node, unsigned order, enum page_kind kind);
 /* The same, zeroed: 4 KiB and 2 MiB from the stock zeroed ahead, if there is any. */

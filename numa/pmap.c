@@ -268,7 +268,7 @@ static int part_read(struct pmap *pmap, struct gpa gpa, char *arg, size_t n)
 
 static int part_write(struct pmap *pmap, struct gpa gpa, char *arg, size_t n)
 {
-    int err = pmap_own(pmap, gpa, 0);
+    int err = pmap_own(pmap, gpa, pmap->home);
 
     if (!err)
         memcpy(machine(pmap, gpa), arg, n);
@@ -277,7 +277,7 @@ static int part_write(struct pmap *pmap, struct gpa gpa, char *arg, size_t n)
 
 static int part_zero(struct pmap *pmap, struct gpa gpa, char *arg, size_t n)
 {
-    int err = machine(pmap, gpa) ? pmap_own(pmap, gpa, 0) : 0;
+    int err = machine(pmap, gpa) ? pmap_own(pmap, gpa, pmap->home) : 0;
 
     (void)arg;
     if (!err && machine(pmap, gpa))

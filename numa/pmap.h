@@ -31,6 +31,7 @@ struct pmap {
     struct spinlock lock;      /* guards all below; above the commons' and the nodes' locks */
     uint16_t id;
     uint16_t domain;           /* where it shares by content, 0: nowhere; set before the VM runs */
+    unsigned home;             /* node of what the hypervisor writes first; set before the VM runs */
     uint64_t low, high;        /* bytes */
     uint64_t *chunks;          /* per 2 MiB of RAM: 0, large page, or a table of 512 entries */
     unsigned chunks_order;     /* pages of chunks */

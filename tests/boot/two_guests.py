@@ -8,7 +8,7 @@ import re
 import lab
 
 GUESTS = ("alpha", "beta")
-COMMANDS = ("help", "vm", "console", "mem", "stat", "log", "exit")
+COMMANDS = ("help", "vm", "console", "numa", "mem", "stat", "log", "exit")
 
 
 def ready(name):

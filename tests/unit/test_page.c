@@ -116,6 +116,33 @@ static void test_other_node_when_one_is_empty(void **state)
     page_free(p, 0);
 }
 
+/* What one node cannot give comes from the nearest that can. */
+static void test_nearest_first(void **state)
+{
+    uint8_t distance[NUMA_MAX_NODES][NUMA_MAX_NODES] = { { 10, 30, 20 }, { 30, 10, 15 }, { 20, 15, 10 } };
+    uint64_t before = free_pages(), n = 0;
+    struct hpa *p = calloc(before + 9000, sizeof(*p)), far;
+
+    assert_true(machine_memory(8 * MIB, 1) && machine_memory(8 * MIB, 2));
+    page_set_distances(3, distance);
+    assert_int_equal(page_nodes(), 3);
+    assert_int_equal(page_distance(1, 2), 15);
+    do {
+        p[n] = page_alloc(1, 0, PAGE_PRIVATE);
+    } while (page_of(p[n++])->node == 1);
+    assert_int_equal(page_of(p[n - 1])->node, 2);
+    do {
+        p[n] = page_alloc(1, 0, PAGE_PRIVATE);
+    } while (page_of(p[n++])->node == 2);
+    assert_int_equal(page_of(p[n - 1])->node, 0);
+    far = page_alloc(0, 0, PAGE_PRIVATE);
+    assert_int_equal(page_of(far)->node, 0);
+    page_free(far, 0);
+    while (n--)
+        page_free(p[n], 0);
+    free(p);
+}
+
 static void test_split_pages_free_one_by_one(void **state)
 {
     uint64_t before = free_pages();
@@ -207,6 +234,7 @@ int main(void)
         cmocka_unit_test_setup(test_split_pages_free_one_by_one, setup),
         cmocka_unit_test_setup(test_zeroed_ahead, setup),
         cmocka_unit_test_setup(test_random, setup),
+        cmocka_unit_test_setup(test_nearest_first, setup),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

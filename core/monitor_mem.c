@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include "arch/x86/percpu.h"
+#include "core/monitor_parts.h"
+#include "numa/page.h"
+#include "numa/scan.h"
+
+static uint64_t kib(uint64_t pages) { return pages * PAGE_SIZE / KIB; }
+static uint64_t mib(uint64_t pages) { return pages * PAGE_SIZE / MIB; }
+
+static uint64_t ept_pages(const struct vm *vm)
+{
+    uint64_t sum = 0;
+
+    for (unsigned n = 0; n < vm->pmap.nodes; n++)
+        sum += vm->pmap.ept[n].tables;
+    return sum;
+}
+
+static void print_kinds(const struct page_counts *c)
+{
+    static const char *const kinds[] = { "free", "hypervisor", "tables", "private", "zeros", "origin", "content" };
+
+    monitor_print("machine memory: %lu pages (%lu MiB), %lu free (%lu MiB)\n", c->total, mib(c->total), c->free,
+                  mib(c->free));
+    monitor_print("  of the free, zeroed ahead: %lu\n", c->by_kind[PAGE_ZEROED]);
+    for (unsigned k = PAGE_HYPERVISOR; k < ARRAY_SIZE(kinds); k++)
+        monitor_print("  %-12s %9lu pages %9lu KiB\n", kinds[k], c->by_kind[k], kib(c->by_kind[k]));
+}
+
+static void print_vm(const struct vm *vm)
+{
+    const struct pmap_counts *p = &vm->pmap.counts;
+
+    monitor_print("  vm %-12s %6lu MiB, touched %lu pages, %lu faults, EPT %lu pages, pmap %lu pages\n",
+                  vm->config->name, vm->config->memory_mib, p->touched, p->faults, ept_pages(vm), vm->pmap.tables);
+    if (p->touched)
+        monitor_print("  vm %-12s shares by origin %lu, by content %lu, zeros %lu; breaks %lu\n", vm->config->name,
+                      p->files, p->content, p->zeros, p->breaks);
+}
+
+/* V and M: what the guests have touched, and what the machine gives for it. */
+static void print_sum(const struct page_counts *c)
+{
+    struct pmap_counts sum = { 0 };
+    uint64_t has = 0;
+
+    for (unsigned i = 0; i < vm_count(); i++) {
+        const struct pmap_counts *p = &vm_at(i)->pmap.counts;
+
+        has += pmap_memory(&vm_at(i)->pmap) / MIB;
+        sum.touched += p->touched;
+        sum.files += p->files;
+        sum.content += p->content;
+        sum.zeros += p->zeros;
+    }
+    monitor_print("guests have %lu MiB, touched %lu KiB, the machine gives %lu KiB\n", has, kib(sum.touched),
+                  kib(c->by_kind[PAGE_PRIVATE] + c->by_kind[PAGE_ORIGIN] + c->by_kind[PAGE_CONTENT]));
+    monitor_print("saved: by origin %lu KiB, by content %lu KiB, zeros %lu KiB; the scanner is in round %lu\n",
+                  kib(sum.files - c->by_kind[PAGE_ORIGIN]), kib(sum.content - c->by_kind[PAGE_CONTENT]),
+                  kib(sum.zeros), scan_rounds());
+}
+
+void monitor_mem(int argc, char **argv)
+{
+    struct page_counts c;
+
+    (void)argc, (void)argv;
+    page_count(NUMA_MAX_NODES, &c);
+    print_kinds(&c);
+    for (unsigned i = 0; i < vm_count(); i++)
+        print_vm(vm_at(i));
+    print_sum(&c);
+}
+
+void monitor_numa(int argc, char **argv)
+{
+    struct page_counts c;
+
+    (void)argc, (void)argv;
+    monitor_print("node  free MiB  used MiB  distances\n");
+    for (unsigned n = 0; n < page_nodes(); n++) {
+        page_count(n, &c);
+        monitor_print("%4u %9lu %9lu ", n, mib(c.free), mib(c.total - c.free));
+        for (unsigned to = 0; to < page_nodes(); to++)
+            monitor_print(" %u", page_distance(n, to));
+        monitor_print("\n      cpus");
+        for (unsigned i = 0; i < cpu_count(); i++)
+            if (cpu_of(i)->node == n)
+                monitor_print(" %u", i);
+        monitor_print("\n");
+    }
+}
