@@ -64,51 +64,42 @@ static void fill_split(uint64_t *t, uint64_t large, unsigned level)
         t[i] = (large & E_ADDR) + i * level_size(level) + flags;
 }
 
-int ept_prepare(struct ept *ept, struct gpa gpa, enum ept_level level)
+/* Puts a table where e is empty or a large page of level l. -ENOMEM. */
+static int put_table(struct ept *ept, uint64_t *e, unsigned l)
+{
+    struct hpa page = new_table(ept);
+    bool large = present(*e);
+
+    if (!page.v)
+        return -ENOMEM;
+    if (large)
+        fill_split((uint64_t *)page.v, *e, l - 1);
+    set(e, page.v | E_PROT);
+    if (large)
+        ept->generation++;
+    return 0;
+}
+
+int ept_prepare(struct ept *ept, struct gpa gpa, enum ept_level level, struct ept_slot *slot)
 {
     uint64_t *t = (uint64_t *)ept->root.v, *e;
 
     for (unsigned l = EPT_ROOT; l > level; l--) {
         e = &t[level_index(gpa, l)];
-        if (!present(*e) || is_leaf(*e, l)) {
-            struct hpa page = new_table(ept);
-            bool large;
-
-            if (!page.v)
-                return -ENOMEM;
-            if (present(*e))
-                fill_split((uint64_t *)page.v, *e, l - 1);
-            large = present(*e);
-            set(e, page.v | E_PROT);
-            if (large)
-                ept->generation++;
-        }
+        if ((!present(*e) || is_leaf(*e, l)) && put_table(ept, e, l))
+            return -ENOMEM;
         t = table(*e);
     }
     e = &t[level_index(gpa, level)];
+    *slot = (struct ept_slot){ e, level };
     return present(*e) && !is_leaf(*e, level) ? -EEXIST : 0;
 }
 
-/* The entry for gpa at this level, or NULL if the tables above end earlier. */
-static uint64_t *find(const struct ept *ept, struct gpa gpa, unsigned level)
+void ept_commit(struct ept *ept, struct ept_slot slot, struct hpa hpa, enum ept_prot prot)
 {
-    uint64_t *t = (uint64_t *)ept->root.v;
+    uint64_t old = *slot.entry;
 
-    for (unsigned l = EPT_ROOT; l > level; l--) {
-        uint64_t e = t[level_index(gpa, l)];
-
-        if (!present(e) || is_leaf(e, l))
-            return NULL;
-        t = table(e);
-    }
-    return &t[level_index(gpa, level)];
-}
-
-void ept_commit(struct ept *ept, struct gpa gpa, enum ept_level level, struct hpa hpa, enum ept_prot prot)
-{
-    uint64_t *e = find(ept, gpa, level), old = *e;
-
-    set(e, hpa.v | prot | E_WB | (level > EPT_4K ? E_LARGE : 0));
+    set(slot.entry, hpa.v | prot | E_WB | (slot.level > EPT_4K ? E_LARGE : 0));
     if (present(old) && ((old & E_ADDR) != hpa.v || (old & E_PROT & ~(uint64_t)prot)))
         ept->generation++;
 }

@@ -33,16 +33,19 @@ int ept_init(struct ept *ept, const struct ept_pages *pages);
 /* Frees all tables; no processor may use this EPT any more. */
 void ept_destroy(struct ept *ept);
 
+/* An entry made ready: good until the next change to this EPT. */
+struct ept_slot { uint64_t *entry; enum ept_level level; };
+
 /*
  * Makes the tables above the entry that maps gpa at this level, splitting a larger mapping on the way without changing
  * any translation. -ENOMEM; -EEXIST if a table of smaller pages is there already.
  */
-int ept_prepare(struct ept *ept, struct gpa gpa, enum ept_level level);
+int ept_prepare(struct ept *ept, struct gpa gpa, enum ept_level level, struct ept_slot *slot);
 /*
- * Sets the entry that ept_prepare made ready. Write-back memory. gpa and hpa aligned to the level's size. To add rights
- * needs no flush: a processor that finds a right missing looks again (SDM vol. 3, 29.4.3.1).
+ * Sets the entry that ept_prepare made ready. Write-back memory. hpa aligned to the level's size. To add rights needs no
+ * flush: a processor that finds a right missing looks again (SDM vol. 3, 29.4.3.1).
  */
-void ept_commit(struct ept *ept, struct gpa gpa, enum ept_level level, struct hpa hpa, enum ept_prot prot);
+void ept_commit(struct ept *ept, struct ept_slot slot, struct hpa hpa, enum ept_prot prot);
 /* Clears the entry that maps gpa, whatever its level, if there is one. */
 void ept_clear(struct ept *ept, struct gpa gpa);
 

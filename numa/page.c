@@ -128,15 +128,16 @@ int page_add_range(uint64_t base, uint64_t size, unsigned node)
     uint64_t first = base >> PAGE_SHIFT, count = size >> PAGE_SHIFT;
     uint64_t map = ALIGN_UP(count * sizeof(struct mpage), PAGE_SIZE) >> PAGE_SHIFT;
     struct node *n = &nodes[node];
-    struct range *r = &ranges[range_count];
+    struct range *r;
 
     if (range_count == MAX_RANGES)
         return -ENOSPC;
     if ((base | size) % PAGE_SIZE || !base || count <= map || node >= NUMA_MAX_NODES || overlaps(first, count) ||
         first + count > UINT32_MAX)
         return -EINVAL;
+    for (r = &ranges[range_count++]; r > ranges && r[-1].count < count; r--)
+        *r = r[-1]; /* the biggest first: it is looked for most often */
     *r = (struct range){ .first = first, .count = count, .pages = (struct mpage *)base };
-    range_count++;
     memset(r->pages, 0, map << PAGE_SHIFT);
     for (uint64_t i = 0; i < count; i++)
         r->pages[i] = (struct mpage){ .kind = PAGE_HYPERVISOR, .node = (uint8_t)node };

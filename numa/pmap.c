@@ -189,11 +189,11 @@ static struct ept_mapping wanted(struct pmap *pmap, struct gpa gpa, unsigned nod
 /* Brings one node's EPT up to the pmap at gpa. Lock held. */
 static int map(struct pmap *pmap, struct gpa gpa, unsigned node, struct ept_mapping m)
 {
-    uint64_t size = m.level == EPT_2M ? PAGE_SIZE_2M : PAGE_SIZE;
-    int err = ept_prepare(&pmap->ept[node], gpa, m.level);
+    struct ept_slot slot;
+    int err = ept_prepare(&pmap->ept[node], gpa, m.level, &slot);
 
     if (!err)
-        ept_commit(&pmap->ept[node], GPA(ALIGN_DOWN(gpa.v, size)), m.level, m.hpa, m.prot);
+        ept_commit(&pmap->ept[node], slot, m.hpa, m.prot);
     return err;
 }
 
@@ -229,13 +229,14 @@ int pmap_set_device(struct pmap *pmap, struct gpa gpa, struct hpa page)
     spin_lock(&pmap->lock);
     for (unsigned n = 0; n < pmap->nodes && !err; n++) {
         struct ept *ept = &pmap->ept[n];
+        struct ept_slot slot;
 
         if (!page.v)
             ept_clear(ept, gpa);
         else
-            err = ept_prepare(ept, gpa, EPT_4K);
+            err = ept_prepare(ept, gpa, EPT_4K, &slot);
         if (page.v && !err)
-            ept_commit(ept, gpa, EPT_4K, page, EPT_R | EPT_W);
+            ept_commit(ept, slot, page, EPT_R | EPT_W);
     }
     spin_unlock(&pmap->lock);
     return err;

@@ -160,7 +160,6 @@ static void exit_failed_entry(struct vcpu *v)
 {
     char msg[256], why[300];
 
-    ept_leave();
     vmx_check_entry(msg, sizeof(msg), read_msr);
     format(why, sizeof(why), "%s: %s", exit_reason_name((uint32_t)vmread(VMCS_EXIT_REASON)), msg);
     v->ops->stop(v, why);

@@ -31,6 +31,7 @@ static void release(void *ctx, struct hpa page)
 
 static const struct ept_pages pages = { .alloc = alloc, .free = release };
 static struct ept ept;
+static struct ept_slot ready;
 
 static int setup(void **state)
 {
@@ -46,8 +47,10 @@ static int teardown(void **state)
 
 static void map(uint64_t gpa, enum ept_level level, uint64_t hpa)
 {
-    assert_int_equal(ept_prepare(&ept, GPA(gpa), level), 0);
-    ept_commit(&ept, GPA(gpa), level, HPA(hpa), EPT_RWX);
+    struct ept_slot slot;
+
+    assert_int_equal(ept_prepare(&ept, GPA(gpa), level, &slot), 0);
+    ept_commit(&ept, slot, HPA(hpa), EPT_RWX);
 }
 
 static void test_empty(void **state)
@@ -94,7 +97,7 @@ static void test_entry_bits(void **state)
 static void test_split(void **state)
 {
     map(0x80000000, EPT_1G, 0x40000000);
-    assert_int_equal(ept_prepare(&ept, GPA(0x80201000), EPT_4K), 0);
+    assert_int_equal(ept_prepare(&ept, GPA(0x80201000), EPT_4K, &ready), 0);
     for (uint64_t off = 0; off < GIB; off += 0x3f1000) {
         struct ept_mapping m = ept_lookup(&ept, GPA(0x80000000 + off));
 
@@ -103,7 +106,7 @@ static void test_split(void **state)
         assert_int_equal(m.level, off >= 0x200000 && off < 0x400000 ? EPT_4K : EPT_2M);
     }
     assert_true(ept.generation > 1);
-    ept_commit(&ept, GPA(0x80201000), EPT_4K, HPA(0x9000), EPT_R);
+    ept_commit(&ept, ready, HPA(0x9000), EPT_R);
     assert_int_equal(ept_lookup(&ept, GPA(0x80201000)).hpa.v, 0x9000);
     assert_int_equal(ept_lookup(&ept, GPA(0x80201000)).prot, EPT_R);
     assert_int_equal(ept_lookup(&ept, GPA(0x80202000)).hpa.v, 0x40202000);
@@ -112,7 +115,7 @@ static void test_split(void **state)
 static void test_large_over_small_is_refused(void **state)
 {
     map(0x200000, EPT_4K, 0x5000);
-    assert_int_equal(ept_prepare(&ept, GPA(0x200000), EPT_2M), -EEXIST);
+    assert_int_equal(ept_prepare(&ept, GPA(0x200000), EPT_2M, &ready), -EEXIST);
     assert_int_equal(ept_lookup(&ept, GPA(0x200000)).hpa.v, 0x5000);
 }
 
@@ -135,12 +138,12 @@ static void test_prepare_without_memory(void **state)
     map(0x80000000, EPT_1G, 0x40000000);
     for (unsigned left = 0; left < 2; left++) {
         tables_left = left;
-        assert_int_equal(ept_prepare(&ept, GPA(0x80201000), EPT_4K), -ENOMEM);
+        assert_int_equal(ept_prepare(&ept, GPA(0x80201000), EPT_4K, &ready), -ENOMEM);
         for (uint64_t off = 0; off < GIB; off += 0x3f1000)
             assert_int_equal(ept_lookup(&ept, GPA(0x80000000 + off)).hpa.v, 0x40000000 + off);
     }
     tables_left = 1000;
-    assert_int_equal(ept_prepare(&ept, GPA(0x80201000), EPT_4K), 0);
+    assert_int_equal(ept_prepare(&ept, GPA(0x80201000), EPT_4K, &ready), 0);
 }
 
 int main(void)
