@@ -12,7 +12,7 @@ def numa_fake(t):
     config = lab.config(lab.linux_section("wide", vcpus=2), lab.vm_section("hunter", "crash.elf", extra="hunt"))
     config = config.replace("[global]\n", "[global]\nnuma = fake:2\n")
     with t.machine(t.image(config, lab.linux() | lab.kernels("crash")), cpus=2, memory=768) as m:
-        m.wait("the memory is on two nodes", r"^mirrorball: machine memory: \d+ MiB in \d+ ranges on 2 nodes")
+        m.wait("the memory is on two nodes", r"mirrorball: machine memory: \d+ MiB in \d+ ranges on 2 nodes")
         m.wait("a test guest finds its memory empty", r"^\[hunter\] PASS memory is empty at first$")
         m.wait("Linux with a vCPU on each node is ready", r"^\[wide\] mirrorball-guest: wide ready, 2 cpus")
         m.focus("the monitor")
