@@ -49,9 +49,10 @@ static struct range *range_of(uint64_t frame)
     return NULL;
 }
 
-static struct mpage *entry(uint64_t frame)
+/* Nearly all are in the first range. */
+static inline struct mpage *entry(uint64_t frame)
 {
-    struct range *r = range_of(frame);
+    struct range *r = frame - ranges->first < ranges->count ? ranges : range_of(frame);
 
     return r ? &r->pages[frame - r->first] : NULL;
 }

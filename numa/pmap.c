@@ -39,24 +39,11 @@ bool pmap_is_ram(const struct pmap *pmap, struct gpa gpa, uint64_t n)
     return end <= pmap->low && (end <= PMAP_HOLE || gpa.v >= PMAP_HOLE_END);
 }
 
-uint64_t *pmap_chunk(struct pmap *pmap, struct gpa gpa)
-{
-    uint64_t offset = gpa.v < PMAP_HIGH_BASE ? gpa.v
-                                             : gpa.v - PMAP_HIGH_BASE + ALIGN_UP(pmap->low, PAGE_SIZE_2M);
-
-    return &pmap->chunks[offset / PAGE_SIZE_2M];
-}
-
 struct gpa pmap_chunk_base(const struct pmap *pmap, uint64_t chunk)
 {
     uint64_t offset = chunk * PAGE_SIZE_2M, low = ALIGN_UP(pmap->low, PAGE_SIZE_2M);
 
     return GPA(offset < low ? offset : offset - low + PMAP_HIGH_BASE);
-}
-
-uint64_t *pmap_entry(uint64_t chunk, struct gpa gpa)
-{
-    return &((uint64_t *)(chunk & P_ADDR))[gpa.v / PAGE_SIZE % CHUNK_PAGES];
 }
 
 int pmap_make_table(struct pmap *pmap, uint64_t *chunk)
@@ -171,18 +158,20 @@ void pmap_detach(struct pmap *pmap, struct gpa gpa)
 /* What the EPT is to say of a RAM page: the largest piece that holds gpa. Page HPA_NONE: it has to be backed first. */
 static struct ept_mapping wanted(struct pmap *pmap, struct gpa gpa, unsigned node)
 {
-    uint64_t chunk = *pmap_chunk(pmap, gpa), e;
-    struct hpa zero = commons_zero(node);
+    uint64_t chunk = *pmap_chunk(pmap, gpa), e = 0;
+    bool whole;
 
     if (chunk & P_LARGE)
         return (struct ept_mapping){ .level = EPT_2M, .hpa = HPA(chunk & P_ADDR), .prot = EPT_RWX };
-    if (!chunk && pmap_is_ram(pmap, GPA(ALIGN_DOWN(gpa.v, PAGE_SIZE_2M)), PAGE_SIZE_2M))
-        return (struct ept_mapping){ .level = EPT_2M, .hpa = zero, .prot = EPT_R | EPT_X };
-    e = chunk ? *pmap_entry(chunk, gpa) : 0;
-    if (!(e & P_PRESENT))
-        return (struct ept_mapping){ .level = EPT_4K, .hpa = zero, .prot = EPT_R | EPT_X };
+    if (chunk)
+        e = *pmap_entry(chunk, gpa);
+    if (e & P_PRESENT)
+        return (struct ept_mapping){
+            .level = EPT_4K, .hpa = HPA(e & P_ADDR), .prot = e & P_SHARED ? EPT_R | EPT_X : EPT_RWX,
+        };
+    whole = !chunk && pmap_is_ram(pmap, GPA(ALIGN_DOWN(gpa.v, PAGE_SIZE_2M)), PAGE_SIZE_2M);
     return (struct ept_mapping){
-        .level = EPT_4K, .hpa = HPA(e & P_ADDR), .prot = e & P_SHARED ? EPT_R | EPT_X : EPT_RWX,
+        .level = whole ? EPT_2M : EPT_4K, .hpa = commons_zero(node), .prot = EPT_R | EPT_X,
     };
 }
 

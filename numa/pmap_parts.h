@@ -21,8 +21,20 @@
 #define CHUNK_PAGES 512u
 
 /* The chunk entry of a RAM address, and the page entry of one whose chunk is a table. */
-uint64_t *pmap_chunk(struct pmap *pmap, struct gpa gpa);
-uint64_t *pmap_entry(uint64_t chunk, struct gpa gpa);
+static inline uint64_t *pmap_chunk(struct pmap *pmap, struct gpa gpa)
+{
+    uint64_t offset = gpa.v;
+
+    if (gpa.v >= PMAP_HIGH_BASE)
+        offset -= PMAP_HIGH_BASE - ALIGN_UP(pmap->low, PAGE_SIZE_2M);
+    return &pmap->chunks[offset / PAGE_SIZE_2M];
+}
+
+static inline uint64_t *pmap_entry(uint64_t chunk, struct gpa gpa)
+{
+    return &((uint64_t *)(chunk & P_ADDR))[gpa.v / PAGE_SIZE % CHUNK_PAGES];
+}
+
 uint64_t pmap_chunk_count(const struct pmap *pmap);
 /* The first address of a chunk by its number. */
 struct gpa pmap_chunk_base(const struct pmap *pmap, uint64_t chunk);
