@@ -3,8 +3,8 @@
 #include "tests/guests/rt/rt.h"
 
 /*
- * What a first touch of memory costs, and a write to a shared page (the machine has the file of both modules once). Alone
- * on a machine of one processor. Prints "bench: NAME TICKS".
+ * What a first touch of memory costs, and a write to a shared page (the machine has the file of both modules once).
+ * Alone on a machine of one processor. Prints "bench: NAME TICKS".
  */
 #define SMALL_TRIES 24
 #define LARGE_TRIES 12
