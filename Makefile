@@ -132,14 +132,28 @@ $(BUILD)/tests/%.efi: $(BUILD)/tests/boot/efi/%.o efi/mirrorball.lds
 	@ld $(LDFLAGS) $(CRT0) $< -L$(EFI_LIB) -lgnuefi -o $(@:.efi=.so)
 	@objcopy $(PE_SECTIONS) --target=efi-app-x86_64 --subsystem=10 $(@:.efi=.so) $@
 
+# --- drivers for Linux guests --------------------------------------------------------------------------------------
+# For the kernels that scripts/mkguest takes. The stamp is old when a source has changed; apt is asked only then.
+DRIVER_KERNELS := cloud generic
+DRIVERS := $(DRIVER_KERNELS:%=$(BUILD)/drivers/%/made)
+DRIVER_SOURCES := $(wildcard guest/linux-pv-drivers/*) $(wildcard include/mirrorball/*.h)
+
+.PHONY: drivers
+drivers: $(DRIVERS) ## build the drivers for Linux guests, for Debian's current kernels
+
+$(DRIVERS): $(BUILD)/drivers/%/made: $(DRIVER_SOURCES) scripts/mkmodules
+	@echo "  KMOD  $(@D)"
+	@scripts/mkmodules --kernel $* --output $(@D)
+	@touch $@
+
 # --- what people do ------------------------------------------------------------------------------------------------
 DEMO := $(BUILD)/demo
 
 install-deps: ## install what building, running and testing need (Debian 12)
 	@scripts/install-deps
 
-$(DEMO)/guests/initrd: scripts/mkguest
-	@scripts/mkguest --output $(DEMO)/guests
+$(DEMO)/guests/initrd: scripts/mkguest $(BUILD)/drivers/cloud/made
+	@scripts/mkguest --output $(DEMO)/guests --tree $(BUILD)/drivers/cloud/root
 
 $(BUILD)/mirrorball.img: $(BUILD)/mirrorball.efi $(DEMO)/guests/initrd scripts/mirrorball.conf scripts/mkimage
 	@scripts/mkimage --config scripts/mirrorball.conf --root $(DEMO) --output $@
@@ -153,7 +167,7 @@ run: install-deps ## build, and boot two Debian guests on the best platform here
 	@scripts/boot --image $(BUILD)/mirrorball.img
 
 test: install-deps ## run every test: unit tests on the host, boot tests in emulators
-	@$(MAKE) --no-print-directory all guests $(EFI_HELPERS) $(UNIT_TESTS)
+	@$(MAKE) --no-print-directory all guests drivers $(EFI_HELPERS) $(UNIT_TESTS)
 	@tests/run
 
 SOAK_STEPS ?= 400000000

@@ -532,6 +532,14 @@ void board_power_button(struct board *b)
     leave(b, NOBODY);
 }
 
+void board_pulse(struct board *b, unsigned gsi)
+{
+    enter(b);
+    ioapic_set_pin(&b->ioapic, gsi, true);
+    ioapic_set_pin(&b->ioapic, gsi, false);
+    leave(b, NOBODY);
+}
+
 void board_get_stats(struct board *b, struct board_stats *out)
 {
     spin_lock(&b->lock);

@@ -42,6 +42,7 @@ struct board_config {
 #define BOARD_LAPIC_BASE  0xfee00000ull
 #define BOARD_GSI_SERIAL  4
 #define BOARD_GSI_SCI     9
+#define BOARD_GSI_HINTS   16       /* paravirtual devices: 16 to 23, edge-triggered, as vdev/dsdt.asl says */
 
 /* Memory for a board: bytes for this many vCPUs. */
 size_t board_size(unsigned vcpus);
@@ -113,6 +114,9 @@ bool board_serial_room(struct board *b);
 
 /* The power button, as an ACPI event. */
 void board_power_button(struct board *b);
+
+/* A pulse on an edge-triggered input of the I/O APIC. */
+void board_pulse(struct board *b, unsigned gsi);
 
 struct board_stats { uint64_t unowned_pio, unowned_mmio, uart_tx, uart_rx, interrupts; };
 void board_get_stats(struct board *b, struct board_stats *out);

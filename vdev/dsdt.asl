@@ -53,6 +53,17 @@ DefinitionBlock ("", "DSDT", 2, "MIRROR", "MBALL", 1)
             })
         }
 
+        /* Memory hints: guest/linux-pv-drivers/mb_hints.c. */
+        Device (HINT)
+        {
+            Name (_HID, "MRBL0001")
+            Name (_UID, 1)
+            Name (_CRS, ResourceTemplate ()
+            {
+                Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) { 16 }
+            })
+        }
+
         /* What the system keeps for itself: ports of power management and reset, interrupt controllers. */
         Device (SYSR)
         {

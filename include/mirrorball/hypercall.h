@@ -2,6 +2,12 @@
 /* Copyright (C) 2026 The Mirrorball authors */
 #pragma once
 
+/* CPUID leaf 0x40000000: EBX, ECX, EDX. */
+#define MIRRORBALL_SIGNATURE    "MirrorBall\0\0"
+
+/* _HID of the paravirtual devices in the DSDT. */
+#define MIRRORBALL_ACPI_HINTS   "MRBL0001"
+
 /*
  * Hypercalls: VMCALL at CPL 0 with the number in rax, arguments in rdi, rsi, rdx, r10, r8; the result, or a negative
  * Linux errno, comes back in rax and nothing else changes. An unknown number gives -ENOSYS. See docs/hypercalls.md.

@@ -340,12 +340,20 @@ def run(command):
     return done.stdout
 
 
+def older(made, source):
+    """Must MADE be made again?"""
+    if not os.path.exists(source):
+        raise Failure(f"{source} is missing: 'make drivers' builds it")
+    return not os.path.exists(made) or os.path.getmtime(made) < os.path.getmtime(source)
+
+
 def linux(kind="cloud"):
-    """Debian's kernel and a busybox initial ramdisk: image paths to host files."""
-    directory = os.path.join(WORK, f"linux-{kind}")
+    """Debian's kernel and a busybox initial ramdisk with our drivers: image paths to host files."""
+    directory, drivers = os.path.join(WORK, f"linux-{kind}"), os.path.join(BUILD, "drivers", kind)
     with once:
-        if not os.path.exists(os.path.join(directory, "made")):
-            run([os.path.join(REPO, "scripts", "mkguest"), "--output", directory, "--kernel", kind, "--vmlinux"])
+        if older(os.path.join(directory, "made"), os.path.join(drivers, "made")):
+            run([os.path.join(REPO, "scripts", "mkguest"), "--output", directory, "--kernel", kind, "--vmlinux",
+                 "--tree", os.path.join(drivers, "root")])
             open(os.path.join(directory, "made"), "wb").close()
     return {f"guests/{name}": os.path.join(directory, name) for name in ("vmlinuz", "initrd")}
 

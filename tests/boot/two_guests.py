@@ -60,6 +60,8 @@ def guest_speaks(t, m, name):
     m.shell(f"{name}: the time of day is the machine's", "date -u +is-%Y", r"is-2023$")
     m.shell(f"{name}: knows that it is a guest", "echo h=$(grep -cw hypervisor /proc/cpuinfo)", r"h=1$")
     m.shell(f"{name}: the kernel reports no fault", "echo f=$(dmesg | grep -cE 'Call Trace|BUG:|cut here')", r"f=0$")
+    m.shell(f"{name}: the driver of its paravirtual device has loaded by itself",
+            "ls -d /sys/bus/platform/drivers/*/MRBL*", r"drivers/mb_hints/MRBL0001:00$")
     m.shell(f"{name}: the TSC is its clock (kvmclock vouches for its rate)",
             "cat /sys/devices/system/clocksource/clocksource0/current_clocksource", r"^.*(tsc|kvm-clock)$")
     m.shell(f"{name}: sleeps as long as it should",

@@ -289,6 +289,25 @@ static void test_power_button(void **state)
     assert_false(board_pending(board_vcpu(board, 0)));
 }
 
+/* A paravirtual device: one interrupt for each pulse, also for those that come before its end. */
+static void test_pulse(void **state)
+{
+    (void)state;
+    apic_put(0, SVR, 0x1ff);
+    board_pulse(board, BOARD_GSI_HINTS);                        /* masked: lost */
+    ioapic_put(0x10 + 2 * BOARD_GSI_HINTS, 0x51);
+    assert_false(board_pending(board_vcpu(board, 0)));
+    board_pulse(board, BOARD_GSI_HINTS);
+    assert_int_equal(kicked, 1);
+    assert_int_equal(board_take_interrupt(board_vcpu(board, 0)), 0x51);
+    board_pulse(board, BOARD_GSI_HINTS);
+    assert_int_equal(board_take_interrupt(board_vcpu(board, 0)), -1);
+    apic_put(0, EOI, 0);
+    assert_int_equal(board_take_interrupt(board_vcpu(board, 0)), 0x51);
+    apic_put(0, EOI, 0);
+    assert_false(board_pending(board_vcpu(board, 0)));
+}
+
 static void test_ipis(void **state)
 {
     (void)state;
@@ -521,6 +540,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_timer_as_nmi, setup, free_board),
         cmocka_unit_test_setup_teardown(test_serial, setup, free_board),
         cmocka_unit_test_setup_teardown(test_power_button, setup, free_board),
+        cmocka_unit_test_setup_teardown(test_pulse, setup, free_board),
         cmocka_unit_test_setup_teardown(test_ipis, setup, free_board),
         cmocka_unit_test_setup_teardown(test_power, setup, free_board),
         cmocka_unit_test_setup_teardown(test_timer_kicks_its_processor, setup, free_board),

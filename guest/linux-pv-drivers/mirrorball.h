@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Copyright (C) 2026 The Mirrorball authors */
+#ifndef _MIRRORBALL_H
+#define _MIRRORBALL_H
+
+#include <linux/types.h>
+#include <asm/cpufeature.h>
+#include <asm/processor.h>
+#include <mirrorball/hypercall.h>
+
+/* A hypercall: its result, or a negative errno. The hypervisor may read and write memory meanwhile. */
+static inline long mirrorball_call(unsigned long number, unsigned long a, unsigned long b)
+{
+	long result;
+
+	asm volatile("vmcall" : "=a" (result) : "a" (number), "D" (a), "S" (b) : "memory");
+	return result;
+}
+
+/* Does this machine run on Mirrorball, of a version that has what these drivers use? */
+static inline bool mirrorball_present(void)
+{
+	if (!boot_cpu_has(X86_FEATURE_HYPERVISOR) || !hypervisor_cpuid_base(MIRRORBALL_SIGNATURE, 0))
+		return false;
+	return mirrorball_call(MIRRORBALL_CALL_VERSION, 0, 0) >> 16 == MIRRORBALL_ABI_VERSION >> 16;
+}
+
+#endif
