@@ -23,7 +23,8 @@ static void print_kinds(const struct page_counts *c)
 
     monitor_print("machine memory: %lu pages (%lu MiB), %lu free (%lu MiB)\n", c->total, mib(c->total), c->free,
                   mib(c->free));
-    monitor_print("  of the free, zeroed ahead: %lu\n", c->by_kind[PAGE_ZEROED]);
+    monitor_print("  of the free, zeroed ahead: %lu, at hand for faults: %lu\n", c->by_kind[PAGE_ZEROED],
+                  c->by_kind[PAGE_SPARE]);
     for (unsigned k = PAGE_HYPERVISOR; k < ARRAY_SIZE(kinds); k++)
         monitor_print("  %-12s %9lu pages %9lu KiB\n", kinds[k], c->by_kind[k], kib(c->by_kind[k]));
     monitor_print("  of the hypervisor's, memmap: %lu KiB\n", c->total * sizeof(struct mpage) / KIB);

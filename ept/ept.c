@@ -33,7 +33,7 @@ static struct hpa new_table(struct ept *ept)
 
 int ept_init(struct ept *ept, const struct ept_pages *pages)
 {
-    *ept = (struct ept){ .pages = *pages };
+    *ept = (struct ept){ .pages = *pages, .recent_region = UINT64_MAX };
     ept->generation = 1;
     ept->root = new_table(ept);
     return ept->root.v ? 0 : -ENOMEM;
@@ -93,6 +93,41 @@ int ept_prepare(struct ept *ept, struct gpa gpa, enum ept_level level, struct ep
     e = &t[level_index(gpa, level)];
     *slot = (struct ept_slot){ e, level };
     return present(*e) && !is_leaf(*e, level) ? -EEXIST : 0;
+}
+
+/* The table of 4 KiB pages for gpa, if there is one. */
+static uint64_t *find_table(const struct ept *ept, struct gpa gpa)
+{
+    uint64_t *t = (uint64_t *)ept->root.v;
+
+    for (unsigned l = EPT_ROOT; l > EPT_4K; l--) {
+        uint64_t e = t[level_index(gpa, l)];
+
+        if (!present(e) || is_leaf(e, l))
+            return NULL;
+        t = table(e);
+    }
+    return t;
+}
+
+uint64_t *ept_find_empty(struct ept *ept, struct gpa gpa)
+{
+    uint64_t region = gpa.v / level_size(EPT_2M), *e;
+
+    if (region != ept->recent_region) {
+        e = find_table(ept, gpa);
+        if (!e)
+            return NULL;
+        ept->recent = e;
+        ept->recent_region = region;
+    }
+    e = &ept->recent[level_index(gpa, EPT_4K)];
+    return present(*e) ? NULL : e;
+}
+
+void ept_fill(uint64_t *entry, struct hpa hpa, enum ept_prot prot)
+{
+    set(entry, hpa.v | prot | E_WB);
 }
 
 void ept_commit(struct ept *ept, struct ept_slot slot, struct hpa hpa, enum ept_prot prot)

@@ -25,6 +25,8 @@ struct ept {
     struct hpa root;
     struct ept_pages pages;
     uint64_t tables;           /* pages in use, the root included */
+    uint64_t *recent;          /* table of 4 KiB pages used last, and which 2 MiB it is for: tables stay until the end */
+    uint64_t recent_region;
     _Atomic uint64_t generation; /* counts changes that make a translation wrong that a processor may have kept */
 };
 
@@ -46,6 +48,12 @@ int ept_prepare(struct ept *ept, struct gpa gpa, enum ept_level level, struct ep
  * flush: a processor that finds a right missing looks again (SDM vol. 3, 29.4.3.1).
  */
 void ept_commit(struct ept *ept, struct ept_slot slot, struct hpa hpa, enum ept_prot prot);
+/*
+ * The same in a few instructions for a 4 KiB page: the entry, where all tables are there and nothing is mapped, else
+ * NULL; and what is to be in it.
+ */
+uint64_t *ept_find_empty(struct ept *ept, struct gpa gpa);
+void ept_fill(uint64_t *entry, struct hpa hpa, enum ept_prot prot);
 /* Clears the entry that maps gpa, whatever its level, if there is one. */
 void ept_clear(struct ept *ept, struct gpa gpa);
 

@@ -5,15 +5,21 @@
 #include "numa/commons.h"
 #include "numa/hash.h"
 #include "numa/pmap_parts.h"
+#include "numa/spare.h"
 
 /* How a VM's pages come and go: first touch, copy on write, sharing. numa/pmap_parts.h tells the order of steps. */
+
+static uint64_t sharer(const struct pmap *pmap, struct gpa gpa)
+{
+    return (uint64_t)pmap->id << 48 | gpa.v >> PAGE_SHIFT;
+}
 
 static void claim(struct pmap *pmap, struct hpa page, struct gpa gpa)
 {
     struct mpage *p = page_of(page);
 
     p->refs = 1;
-    p->sharer = (uint64_t)pmap->id << 48 | gpa.v >> PAGE_SHIFT;
+    p->sharer = sharer(pmap, gpa);
 }
 
 /* The counter of pages shared like this one. */
@@ -40,7 +46,16 @@ static bool own_large(struct pmap *pmap, uint64_t *chunk, struct gpa gpa, unsign
     return true;
 }
 
-/* A page that was zero gets one of its own. */
+/* The entry of a page that was zero gets one of its own. */
+static inline void set_zero(struct pmap *pmap, uint64_t *e, struct hpa page)
+{
+    if (*e & P_ZERO)
+        pmap->counts.zeros--;
+    else
+        pmap->counts.touched++;
+    *e = page.v | P_PRESENT;
+}
+
 static int own_zero(struct pmap *pmap, uint64_t *e, struct gpa gpa, unsigned node)
 {
     struct hpa page = page_alloc_zeroed(node, PAGE_ORDER_4K, PAGE_PRIVATE);
@@ -49,12 +64,55 @@ static int own_zero(struct pmap *pmap, uint64_t *e, struct gpa gpa, unsigned nod
         return -ENOMEM;
     claim(pmap, page, gpa);
     pmap_detach(pmap, gpa);
-    if (*e & P_ZERO)
-        pmap->counts.zeros--;
-    else
-        pmap->counts.touched++;
-    *e = page.v | P_PRESENT;
+    set_zero(pmap, e, page);
     return 0;
+}
+
+/* Does a node other than this one map gpa? */
+__attribute__((noinline)) static bool mapped_elsewhere(struct pmap *pmap, struct gpa gpa, unsigned node)
+{
+    for (unsigned n = 0; n < pmap->nodes; n++)
+        if (n != node && ept_lookup(&pmap->ept[n], gpa).level)
+            return true;
+    return false;
+}
+
+/* pmap_touch, lock held. */
+static inline bool touch(struct pmap *pmap, struct gpa gpa, unsigned node)
+{
+    uint64_t chunk = *pmap_chunk(pmap, gpa), *e, *slot;
+    struct ept *ept = pmap->ept;
+    struct hpa page;
+
+    if (!chunk || (chunk & P_LARGE))
+        return false;
+    e = pmap_entry(chunk, gpa);
+    if (*e & ~P_ZERO)
+        return false;
+    if (pmap->nodes > 1) {
+        if (mapped_elsewhere(pmap, gpa, node))
+            return false;
+        ept += node;
+    }
+    slot = ept_find_empty(ept, gpa);
+    page = slot ? spare_take(sharer(pmap, gpa)) : HPA_NONE;
+    if (!page.v)
+        return false;
+    set_zero(pmap, e, page);
+    pmap->counts.faults++;
+    ept_fill(slot, page, EPT_RWX);
+    return true;
+}
+
+bool pmap_touch(struct pmap *pmap, struct gpa gpa, unsigned node)
+{
+    bool done;
+
+    if (!pmap_has(pmap, gpa) || !spin_trylock(&pmap->lock))
+        return false;
+    done = touch(pmap, gpa, node);
+    spin_unlock(&pmap->lock);
+    return done;
 }
 
 /* A shared page becomes the writer's own: as it is, if nobody shares it any more, else as a copy. */

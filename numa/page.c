@@ -5,6 +5,7 @@
 #include "lib/log.h"
 #include "lib/spinlock.h"
 #include "lib/string.h"
+#include "numa/spare.h"
 
 #define MAX_RANGES 64
 
@@ -325,7 +326,7 @@ void page_set_distances(unsigned count, uint8_t distance[NUMA_MAX_NODES][NUMA_MA
     }
 }
 
-struct hpa page_alloc(unsigned node, unsigned order, enum page_kind kind)
+static struct hpa alloc_nearest(unsigned node, unsigned order, enum page_kind kind)
 {
     for (unsigned i = 0; i < NUMA_MAX_NODES; i++) {
         struct hpa p = alloc_from(&nodes[nearest[node % NUMA_MAX_NODES][i]], order, kind);
@@ -334,6 +335,32 @@ struct hpa page_alloc(unsigned node, unsigned order, enum page_kind kind)
             return p;
     }
     return HPA_NONE;
+}
+
+struct hpa page_alloc(unsigned node, unsigned order, enum page_kind kind)
+{
+    struct hpa p = alloc_nearest(node, order, kind);
+
+    return p.v || !spare_return() ? p : alloc_nearest(node, order, kind);
+}
+
+/* They are counted as private at once, so that taking one from a list counts nothing; page_count sets it right. */
+unsigned page_alloc_spare(unsigned node, struct hpa *pages, unsigned n, bool *zeroed)
+{
+    struct node *from = &nodes[node];
+    unsigned got = 0;
+
+    spin_lock(&from->lock);
+    *zeroed = from->small_stock || stock_break(from);
+    while (*zeroed && got < n && from->small_stock)
+        pages[got++] = small_pop(from);
+    from->counts.by_kind[PAGE_PRIVATE] += got;
+    spin_unlock(&from->lock);
+    while (!*zeroed && got < n && (pages[got] = alloc_from(from, PAGE_ORDER_4K, PAGE_PRIVATE)).v)
+        got++;
+    for (unsigned i = 0; i < got; i++)
+        page_of(pages[i])->kind = PAGE_SPARE;
+    return got;
 }
 
 struct hpa page_alloc_zeroed(unsigned node, unsigned order, enum page_kind kind)
@@ -349,20 +376,34 @@ struct hpa page_alloc_zeroed(unsigned node, unsigned order, enum page_kind kind)
     return p;
 }
 
+static void give_back(struct hpa page, struct mpage *p, enum page_kind kind)
+{
+    struct node *n = &nodes[p->node];
+
+    spin_lock(&n->lock);
+    n->counts.free += BIT(p->order);
+    n->counts.by_kind[kind] -= BIT(p->order);
+    free_block(n, frame_of(page), p->order);
+    spin_unlock(&n->lock);
+}
+
 void page_free(struct hpa page, unsigned order)
 {
     struct mpage *p = page_of(page);
-    struct node *n;
 
-    if (page.v % (PAGE_SIZE << order) || !p || !p->head || p->kind == PAGE_FREE || p->kind == PAGE_ZEROED ||
+    if (page.v % (PAGE_SIZE << order) || !p || !p->head || p->kind == PAGE_FREE || p->kind >= PAGE_ZEROED ||
         p->order != order)
         panic("page_free: %#lx is no allocated block of order %u", page.v, order);
-    n = &nodes[p->node];
-    spin_lock(&n->lock);
-    n->counts.free += BIT(order);
-    n->counts.by_kind[p->kind] -= BIT(order);
-    free_block(n, frame_of(page), order);
-    spin_unlock(&n->lock);
+    give_back(page, p, p->kind);
+}
+
+void page_free_spare(struct hpa page)
+{
+    struct mpage *p = page_of(page);
+
+    if (!p || p->kind != PAGE_SPARE)
+        panic("page_free_spare: %#lx is no spare page", page.v);
+    give_back(page, p, PAGE_PRIVATE);
 }
 
 void page_split(struct hpa page, unsigned order)
@@ -397,13 +438,19 @@ void page_count(unsigned node, struct page_counts *out)
 {
     memset(out, 0, sizeof(*out));
     for (unsigned i = 0; i < NUMA_MAX_NODES; i++) {
+        struct node *n = &nodes[i];
+        uint64_t spare;
+
         if (node != NUMA_MAX_NODES && node != i)
             continue;
-        spin_lock(&nodes[i].lock);
-        out->total += nodes[i].counts.total;
-        out->free += nodes[i].counts.free + nodes[i].counts.by_kind[PAGE_ZEROED];
+        spare = spare_count(i);
+        spin_lock(&n->lock);
+        out->total += n->counts.total;
+        out->free += n->counts.free + n->counts.by_kind[PAGE_ZEROED] + spare;
         for (unsigned k = 0; k < PAGE_KINDS; k++)
-            out->by_kind[k] += nodes[i].counts.by_kind[k];
-        spin_unlock(&nodes[i].lock);
+            out->by_kind[k] += n->counts.by_kind[k];
+        spin_unlock(&n->lock);
+        out->by_kind[PAGE_PRIVATE] -= spare;
+        out->by_kind[PAGE_SPARE] += spare;
     }
 }

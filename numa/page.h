@@ -17,6 +17,7 @@ enum page_kind {
     PAGE_ORIGIN,               /* guest memory, read-only, of all VMs that got it from the same file */
     PAGE_CONTENT,              /* guest memory, read-only, that was found to be equal */
     PAGE_ZEROED,               /* free, and zeroed ahead of need: counted as free */
+    PAGE_SPARE,                /* free, on a processor's own list (numa/spare.h): counted as free */
     PAGE_KINDS,
 };
 
@@ -61,6 +62,13 @@ unsigned page_distance(unsigned from, unsigned to);
 struct hpa page_alloc(unsigned node, unsigned order, enum page_kind kind);
 /* The same, zeroed: 4 KiB and 2 MiB from the stock zeroed ahead, if there is any. */
 struct hpa page_alloc_zeroed(unsigned node, unsigned order, enum page_kind kind);
+/*
+ * Up to n 4 KiB pages of this node alone, for the list of a processor: their kind is PAGE_SPARE, all are zeroed or none
+ * is. How many.
+ */
+unsigned page_alloc_spare(unsigned node, struct hpa *pages, unsigned n, bool *zeroed);
+/* Gives one of them back unused. */
+void page_free_spare(struct hpa page);
 /* Gives a block back. Double free, a foreign address or a wrong order is a bug of ours: panic. */
 void page_free(struct hpa page, unsigned order);
 

@@ -191,7 +191,7 @@ int pmap_fault(struct pmap *pmap, struct gpa gpa, unsigned node, bool write)
     struct ept_mapping m;
     int err;
 
-    if (!pmap_is_ram(pmap, GPA(ALIGN_DOWN(gpa.v, PAGE_SIZE)), PAGE_SIZE))
+    if (!pmap_has(pmap, gpa))
         return -EFAULT;
     if (node >= pmap->nodes)
         node = 0;

@@ -54,6 +54,13 @@ void pmap_destroy(struct pmap *pmap);
 int pmap_fault(struct pmap *pmap, struct gpa gpa, unsigned node, bool write);
 
 /*
+ * The first write to a page, without waiting for anyone: nothing was mapped there, so that there is nothing to
+ * invalidate, and a spare page is at hand. False: it is not so, or the pmap is in use; nothing was done. The caller may
+ * be inside an EPT (ept/ept.h). gpa: RAM or not.
+ */
+bool pmap_touch(struct pmap *pmap, struct gpa gpa, unsigned node);
+
+/*
  * A machine page where there is no RAM, mapped for reading and writing on every node, or HPA_NONE to take it away. It
  * is not the VM's memory: pmap_read and the like do not see it. gpa: 4 KiB aligned. -EINVAL: RAM; -ENOMEM. Any
  * processor.

@@ -20,6 +20,14 @@
 
 #define CHUNK_PAGES 512u
 
+/* Is this an address in RAM? */
+static inline bool pmap_has(const struct pmap *pmap, struct gpa gpa)
+{
+    if (gpa.v < pmap->low)
+        return gpa.v - PMAP_HOLE >= PMAP_HOLE_END - PMAP_HOLE;
+    return gpa.v - PMAP_HIGH_BASE < pmap->high;
+}
+
 /* The chunk entry of a RAM address, and the page entry of one whose chunk is a table. */
 static inline uint64_t *pmap_chunk(struct pmap *pmap, struct gpa gpa)
 {

@@ -214,6 +214,7 @@ static enum quick (*const quick[EXIT_REASON_COUNT])(struct vcpu *v, struct exit_
     [EXIT_REASON_IO]                 = quick_io,
     [EXIT_REASON_RDMSR]              = quick_rdmsr,
     [EXIT_REASON_WRMSR]              = quick_wrmsr,
+    [EXIT_REASON_EPT_VIOLATION]      = quick_ept_violation,
 };
 
 static struct exit_record *last_record(struct vcpu *v)

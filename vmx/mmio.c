@@ -7,6 +7,7 @@
 #include "vmx/decode.h"
 #include "vmx/exits.h"
 #include "vmx/gwalk.h"
+#include "vmx/quick.h"
 #include "vmx/vmcs_io.h"
 
 struct access {
@@ -139,13 +140,36 @@ void mmio_emulate(struct vcpu *v, struct gpa at, bool write)
         vcpu_skip_length(v, insn.length);
 }
 
+/* Any other fault on RAM may have to wait for processors that are inside an EPT, so this one leaves its own. */
+static bool fault_outside(struct vcpu *v, struct gpa at, bool write)
+{
+    ept_leave();
+    if (pmap_fault(v->pmap, at, cpu_this()->node, write))
+        return false;
+    vcpu_enter_ept(v);
+    return true;
+}
+
+enum quick quick_ept_violation(struct vcpu *v, struct exit_record *r)
+{
+    uint64_t q = r->qualification = vmread_sure(VMCS_EXIT_QUALIFICATION);
+    struct gpa at = GPA(vmread_sure(VMCS_EXIT_GUEST_PHYSICAL));
+    bool write = q & EPT_VIOLATION_WRITE;
+
+    if ((q & EPT_VIOLATION_NMI_UNBLOCKED) || (vmread_sure(VMCS_IDT_VECTORING_INFO) & INTR_VALID))
+        return QUICK_NOT;
+    if (!(write && pmap_touch(v->pmap, at, cpu_this()->node)) && !fault_outside(v, at, write))
+        return QUICK_NOT;
+    return v->look_at && !quick_news(v) ? QUICK_DONE : QUICK_LOOK;
+}
+
 void exit_ept_violation(struct vcpu *v)
 {
     uint64_t q = vcpu_qualification(v);
     struct gpa at = GPA(vmread(VMCS_EXIT_GUEST_PHYSICAL));
     int err = pmap_fault(v->pmap, at, cpu_this()->node, q & EPT_VIOLATION_WRITE);
 
-    event_reblock_nmi(q & BIT(12));
+    event_reblock_nmi(q & EPT_VIOLATION_NMI_UNBLOCKED);
     if (!err)
         return;
     if (err == -ENOMEM)

@@ -21,6 +21,7 @@ enum quick quick_cpuid(struct vcpu *v, struct exit_record *r);
 enum quick quick_rdmsr(struct vcpu *v, struct exit_record *r);
 enum quick quick_wrmsr(struct vcpu *v, struct exit_record *r);
 enum quick quick_io(struct vcpu *v, struct exit_record *r);
+enum quick quick_ept_violation(struct vcpu *v, struct exit_record *r);
 
 /*
  * Where the next instruction is; false: there is more to its end than moving RIP (vcpu_skip), namely shadows of STI and

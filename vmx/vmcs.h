@@ -347,6 +347,7 @@ enum vmcs_activity { ACTIVITY_ACTIVE, ACTIVITY_HLT, ACTIVITY_SHUTDOWN, ACTIVITY_
 #define EPT_VIOLATION_FETCH      BIT(2)
 #define EPT_VIOLATION_LINEAR     BIT(7)         /* the guest-linear-address field is valid */
 #define EPT_VIOLATION_TRANSLATED BIT(8)         /* the access itself, not the walk of the guest's tables */
+#define EPT_VIOLATION_NMI_UNBLOCKED BIT(12)
 
 /* Basic exit reasons: SDM vol. 3, appendix C. */
 #define EXIT_REASONS(X) \

@@ -8,7 +8,6 @@
 #include "lib/errno.h"
 #include "lib/string.h"
 
-#define CPUS_MAX         256u
 #define MAIN_STACK_PAGES 8u
 #define IST_STACK_PAGES  2u
 
@@ -22,7 +21,7 @@ struct cpu_block {
 
 _Static_assert(sizeof(struct cpu_block) <= PAGE_SIZE, "one page");
 
-static struct percpu *processors[CPUS_MAX];
+static struct percpu *processors[PERCPU_MAX];
 static unsigned processor_count;
 
 struct percpu *cpu_of(unsigned index)
@@ -74,7 +73,7 @@ static int init_one(unsigned index, uint32_t apic_id, page_source pages, uint64_
 
 int percpu_init(unsigned cpus, const uint32_t *apic_id, page_source pages, uint64_t (*contiguous)(unsigned n))
 {
-    if (!cpus || cpus > CPUS_MAX)
+    if (!cpus || cpus > PERCPU_MAX)
         return -EINVAL;
     traps_init();
     processor_count = 0; /* the program may be started again without being loaded again */

@@ -4,6 +4,8 @@
 
 #include "lib/types.h"
 
+#define PERCPU_MAX 256u        /* processors at most */
+
 /* What each processor has of its own. GS points at it in the hypervisor's world. */
 struct percpu {
     struct percpu *self;       /* gs:0 */

@@ -133,6 +133,34 @@ static void test_clear(void **state)
 }
 
 /* Where memory ends during prepare, every translation is as before. */
+/* The short way to an empty entry: only where all tables are there and nothing is mapped. */
+static void test_find_empty(void **state)
+{
+    uint64_t *e;
+
+    assert_null(ept_find_empty(&ept, GPA(0x5000)));
+    map(0x4000, EPT_4K, 0x10000);
+    map(0x400000, EPT_2M, 0x800000);
+    assert_null(ept_find_empty(&ept, GPA(0x4123)));
+    assert_null(ept_find_empty(&ept, GPA(0x400000)));
+    assert_null(ept_find_empty(&ept, GPA(0x8000000000)));
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t at = i ? 0x605000 : 0x5000; /* in the table used last, and in another */
+
+        if (i)
+            map(0x600000, EPT_4K, 0x20000);
+        e = ept_find_empty(&ept, GPA(at + 0x123));
+        assert_non_null(e);
+        ept_fill(e, HPA(0x30000), EPT_R | EPT_W);
+        assert_int_equal(ept_lookup(&ept, GPA(at)).hpa.v, 0x30000);
+        assert_int_equal(ept_lookup(&ept, GPA(at)).prot, EPT_R | EPT_W);
+        assert_int_equal(ept_lookup(&ept, GPA(at)).level, EPT_4K);
+        assert_null(ept_find_empty(&ept, GPA(at)));
+    }
+    ept_clear(&ept, GPA(0x5000));
+    assert_non_null(ept_find_empty(&ept, GPA(0x5000)));
+}
+
 static void test_prepare_without_memory(void **state)
 {
     map(0x80000000, EPT_1G, 0x40000000);
@@ -151,6 +179,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_empty), TEST(test_levels), TEST(test_entry_bits), TEST(test_split),
+        TEST(test_large_over_small_is_refused), TEST(test_clear), TEST(test_find_empty),
         TEST(test_large_over_small_is_refused), TEST(test_clear), TEST(test_prepare_without_memory),
     };
 

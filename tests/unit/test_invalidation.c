@@ -35,6 +35,7 @@ static void model_free(struct hpa page, unsigned order);
 static void model_drop(struct hpa page);
 static struct hpa model_get(uint16_t space, uint32_t key, const void *bytes);
 static uint32_t model_hash(const void *page);
+static struct ept_mapping model_lookup(const struct ept *ept, struct gpa gpa);
 
 /* Order matters: what a file defines is defined before calls of it are diverted. */
 #define apic_ipi   model_ipi
@@ -47,6 +48,7 @@ static uint32_t model_hash(const void *page);
 #define commons_drop model_drop
 #define commons_get  model_get
 #define page_hash    model_hash
+#define ept_lookup   model_lookup
 #include "numa/pmap.c"
 #include "numa/cow.c"
 #include "numa/scan.c"
@@ -56,6 +58,7 @@ static uint32_t model_hash(const void *page);
 #undef commons_drop
 #undef commons_get
 #undef page_hash
+#undef ept_lookup
 
 enum {
     VMS = 3, NODES = 2, PAGES = 48, VALUES = 4, CHECK_EVERY = 16,
@@ -71,11 +74,13 @@ enum mutation {
     LATE_FLUSH,                /* the page is let go first */
     LATE_DETACH,               /* compared, copied and committed while others can still write */
     NO_COMPARE,                /* equal hash taken for equal content */
+    NO_LOOK,                   /* a first write does not see that another node maps zeros there */
     MUTATIONS,
 };
 
 static const char *const mutation_names[] = {
     "none", "no clear", "no clear on node 1", "no flush", "no generation", "late flush", "late detach", "no compare",
+    "no look",
 };
 
 struct cached { bool valid; uint64_t page; unsigned prot; };
@@ -92,7 +97,7 @@ static enum mutation mutation;
 static const char *violation;
 static struct { struct ept *ept; struct gpa gpa; bool clear; } late[64];
 static unsigned lates;
-static uint64_t ticks, seed;
+static uint64_t ticks, seed, touches;
 
 static uint64_t machine_first, machine_end;
 
@@ -187,6 +192,10 @@ static void guest_access(unsigned c, unsigned page, bool write, uint64_t value)
     int which = cpu[c].vm;
 
     while (!violation && !try_access(c, page, write, value)) {
+        if (write && pmap_touch(&vm[which], gpa_of(page), node_of(c))) {
+            touches++;
+            continue; /* it has never left */
+        }
         leave(c);
         become(c);
         if (pmap_fault(&vm[which], gpa_of(page), node_of(c), write))
@@ -311,6 +320,12 @@ static struct hpa model_get(uint16_t space, uint32_t key, const void *bytes)
         }
     }
     return found;
+}
+
+/* Only the first write asks (numa/cow.c). */
+static struct ept_mapping model_lookup(const struct ept *ept, struct gpa gpa)
+{
+    return mutation == NO_LOOK ? (struct ept_mapping){ 0 } : ept_lookup(ept, gpa);
 }
 
 /* Weak on purpose: different pages have the same hash all the time. */
@@ -454,8 +469,8 @@ static int outcome(enum mutation m, uint64_t start, uint64_t steps)
             fprintf(stderr, "%s: %s\n", mutation_names[m], what);
         if (!what && getenv("MODEL_VERBOSE"))
             for (unsigned v = 0; v < VMS; v++)
-                fprintf(stderr, "vm %u: faults %lu breaks %lu touched %lu content %lu zeros %lu\n", v,
-                        vm[v].counts.faults, vm[v].counts.breaks, vm[v].counts.touched, vm[v].counts.content,
+                fprintf(stderr, "vm %u: faults %lu touches %lu breaks %lu touched %lu content %lu zeros %lu\n", v,
+                        vm[v].counts.faults, touches, vm[v].counts.breaks, vm[v].counts.touched, vm[v].counts.content,
                         vm[v].counts.zeros);
         _exit(what ? 1 : 0);
     }

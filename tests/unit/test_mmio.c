@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "tests/unit/vcpu_fake.h"
+#include "vmx/quick.h"
 
 #define DEVICE      0xfee00000ul               /* guest-physical */
 #define DEVICE_PAGE 0x5000u                    /* linear */
@@ -66,6 +67,46 @@ static void test_first_touch(void **state)
     assert_int_not_equal(ept_lookup(&guest.ept[0], GPA(0x300000)).level, 0);
     assert_int_equal(vmread(VMCS_GUEST_RIP), START_RIP);
     assert_int_equal(world.stops + world.accesses, 0);
+}
+
+static enum quick quick_violation(uint64_t gpa, uint64_t qualification)
+{
+    static const _Atomic bool no_news;
+    struct exit_record r = { .rip = START_RIP };
+
+    vmwrite(VMCS_EXIT_GUEST_PHYSICAL, gpa);
+    vmwrite(VMCS_EXIT_QUALIFICATION, qualification);
+    vcpu.news = &no_news;
+    vcpu.look_at = UINT64_MAX;
+    return quick_ept_violation(&vcpu, &r);
+}
+
+/* The short way: RAM, whatever the pmap has to do for it, but nothing that more depends on. */
+static void test_quick_touch(void **state)
+{
+    uint64_t faults = guest.counts.faults;
+
+    assert_int_equal(quick_violation(0xc5123, EPT_VIOLATION_WRITE | HERE), QUICK_DONE);  /* makes tables */
+    assert_int_equal(quick_violation(0xc6123, EPT_VIOLATION_WRITE | HERE), QUICK_DONE);  /* finds them */
+    assert_int_equal(ept_lookup(&guest.ept[0], GPA(0xc6000)).prot, EPT_RWX);
+    assert_int_equal(quick_violation(0xc7123, EPT_VIOLATION_READ | HERE), QUICK_DONE);
+    assert_int_equal(ept_lookup(&guest.ept[0], GPA(0xc7000)).prot, EPT_R | EPT_X);
+    assert_int_equal(quick_violation(0xc7123, EPT_VIOLATION_WRITE | HERE), QUICK_DONE);
+    assert_int_equal(ept_lookup(&guest.ept[0], GPA(0xc7000)).prot, EPT_RWX);
+    assert_int_equal(guest.counts.faults, faults + 4);
+    assert_int_equal(vmread(VMCS_GUEST_RIP), START_RIP);
+    assert_int_not_equal(fake_percpu[0].guest, 0); /* inside again */
+}
+
+static void test_quick_is_not_for_all(void **state)
+{
+    assert_int_equal(quick_violation(DEVICE, EPT_VIOLATION_WRITE | HERE), QUICK_NOT);
+    assert_int_equal(quick_violation(PMAP_HOLE, EPT_VIOLATION_WRITE | HERE), QUICK_NOT);
+    assert_int_equal(quick_violation(0xc8000, EPT_VIOLATION_WRITE | HERE | EPT_VIOLATION_NMI_UNBLOCKED), QUICK_NOT);
+    vmwrite(VMCS_IDT_VECTORING_INFO, INTR_VALID);
+    assert_int_equal(quick_violation(0xc8000, EPT_VIOLATION_WRITE | HERE), QUICK_NOT);
+    assert_int_equal(ept_lookup(&guest.ept[0], GPA(0xc8000)).level, 0);
+    assert_int_equal(world.stops, 0);
 }
 
 static void test_read(void **state)
@@ -411,6 +452,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_first_touch, setup),
+        cmocka_unit_test_setup(test_quick_touch, setup),
+        cmocka_unit_test_setup(test_quick_is_not_for_all, setup),
         cmocka_unit_test_setup(test_read, setup),
         cmocka_unit_test_setup(test_write, setup),
         cmocka_unit_test_setup(test_absolute_address, setup),
