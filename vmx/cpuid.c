@@ -26,24 +26,24 @@ static const struct policy {
          */
         B(0) | B(1) | B(9) | B(12) | B(13) | B(17) | B(19) | B(20) | B(21) | B(22) | B(23) | B(24) | B(25) | B(26) |
         B(28) | B(29) | B(30),
-        /* FPU VME DE PSE TSC MSR PAE MCE CX8 APIC SEP MTRR PGE MCA CMOV PAT PSE36 CLFSH MMX FXSR SSE SSE2 SS HTT */
+        /* FPU VME DE PSE TSC MSR PAE MCE CX8 APIC SEP MTRR PGE MCA CMOV PAT PSE36 CLFSH MMX FXSR SSE SSE2 SS */
         B(0) | B(1) | B(2) | B(3) | B(4) | B(5) | B(6) | B(7) | B(8) | B(9) | B(11) | B(12) | B(13) | B(14) | B(15) |
-        B(16) | B(17) | B(19) | B(23) | B(24) | B(25) | B(26) | B(27) | B(28) } },
+        B(16) | B(17) | B(19) | B(23) | B(24) | B(25) | B(26) | B(27) } },
     { 0x00000002, { ~0u, ~0u, ~0u, ~0u } },
     { 0x00000004, { ~0u, ~0u, ~0u, ~0u } },
     { 0x00000006, { B(2), 0, 0, 0 } },         /* ARAT: the virtual APIC timer never stops */
-    { 0x00000007, { ~0u,
+    { 0x00000007, { 0,
         /* FSGSBASE TSC_ADJUST BMI1 AVX2 SMEP BMI2 ERMS INVPCID AVX512F/DQ RDSEED ADX SMAP IFMA CLFLUSHOPT CLWB CD SHA
            BW VL */
         B(0) | B(1) | B(3) | B(5) | B(7) | B(8) | B(9) | B(10) | B(16) | B(17) | B(18) | B(19) | B(20) | B(21) |
         B(23) | B(24) | B(28) | B(29) | B(30) | B(31),
         /* VBMI UMIP VBMI2 GFNI VAES VPCLMULQDQ VNNI BITALG VPOPCNTDQ RDPID */
         B(1) | B(2) | B(6) | B(8) | B(9) | B(10) | B(11) | B(12) | B(14) | B(22),
-        B(4) | B(29) } },                      /* fast short REP MOV, IA32_ARCH_CAPABILITIES */
-    { 0x0000000b, { ~0u, ~0u, ~0u, ~0u } },
+        B(4) } },                              /* fast short REP MOV */
+    { 0x0000000b, { 0 } },                     /* the guest's own topology */
     { 0x0000000d, { ~0u, ~0u, ~0u, ~0u } },
-    { 0x80000000, { ~0u, ~0u, ~0u, ~0u } },
-    { 0x80000001, { ~0u, 0, B(0) | B(5) | B(8), B(11) | B(20) | B(26) | B(27) | B(29) } },
+    { 0x80000000, { ~0u, 0, 0, 0 } },
+    { 0x80000001, { 0, 0, B(0) | B(5) | B(8), B(11) | B(20) | B(26) | B(27) | B(29) } },
     { 0x80000002, { ~0u, ~0u, ~0u, ~0u } },
     { 0x80000003, { ~0u, ~0u, ~0u, ~0u } },
     { 0x80000004, { ~0u, ~0u, ~0u, ~0u } },
@@ -70,9 +70,7 @@ static void leaf_1(struct cpuid_result *c, const struct cpuid_context *x)
 {
     c->r[CPUID_EBX] = (c->r[CPUID_EBX] & 0xffff) | (1u << id_bits(x->vcpus)) << 16 | x->vcpu << 24;
     c->r[CPUID_ECX] |= B(31);                  /* a hypervisor is here */
-    if (x->vcpus == 1)                         /* HTT: EBX[23:16] counts */
-        c->r[CPUID_EDX] &= ~B(28);
-    else
+    if (x->vcpus > 1)                          /* HTT: EBX[23:16] counts */
         c->r[CPUID_EDX] |= B(28);
     if (x->apic_off)                           /* SDM vol. 3, 11.4.3: as if there were none */
         c->r[CPUID_EDX] &= ~B(9);
@@ -96,8 +94,7 @@ static void leaf_7(struct cpuid_result *c, uint32_t subleaf)
         *c = (struct cpuid_result){ 0 };
         return;
     }
-    c->r[CPUID_EAX] = 0;
-    c->r[CPUID_EDX] |= B(29);                  /* vmx/arch_caps.c answers even where the machine has none */
+    c->r[CPUID_EDX] |= B(29);                  /* IA32_ARCH_CAPABILITIES answers even where the machine has none */
     if (!(vmx_caps.proc2 & PROC2_INVPCID))
         c->r[CPUID_EBX] &= ~B(10);
     if (!(vmx_caps.proc2 & PROC2_RDTSCP))

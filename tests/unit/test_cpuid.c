@@ -10,6 +10,7 @@
 
 #include "tests/unit/vcpu_fake.h"
 #include "vmx/cpuid.h"
+#include "vmx/quick.h"
 #include "vmx/setup.h"
 
 static const struct cpuid_context alone = { .vcpus = 1 };
@@ -82,6 +83,35 @@ static void test_last_leaves(void **state)
     fake_cpuid_set(0, 0, 0xd, 0x756e6547, 0x6c65746e, 0x49656e69);
     assert_int_equal(ask(0, 0).r[CPUID_EAX], 0xd);
     assert_int_equal(ask(0, 0).r[CPUID_EBX], 0x756e6547);
+}
+
+static void assert_result(uint32_t leaf, uint32_t eax, uint32_t ebx, uint32_t ecx, uint32_t edx)
+{
+    struct cpuid_result c = ask(leaf, 0);
+
+    assert_int_equal(c.r[CPUID_EAX], eax);
+    assert_int_equal(c.r[CPUID_EBX], ebx);
+    assert_int_equal(c.r[CPUID_ECX], ecx);
+    assert_int_equal(c.r[CPUID_EDX], edx);
+}
+
+/* What is the machine's own passes whole: vendor, caches, brand, sizes of the state components. */
+static void test_what_passes(void **state)
+{
+    assert_result(0, 0x16, ~0u, ~0u, ~0u);
+    assert_result(2, ~0u, ~0u, ~0u, ~0u);
+    assert_result(4, 0x3fff, ~0u, ~0u, ~0u);
+    assert_result(0xd, 0xe7, ~0u, PAGE_SIZE, 0);
+    assert_result(0x80000000, 0x80000008, 0, 0, 0);
+    for (uint32_t leaf = 0x80000002; leaf <= 0x80000004; leaf++)
+        assert_result(leaf, ~0u, ~0u, ~0u, ~0u);
+    assert_result(0x80000006, 0, 0, ~0u, 0);
+    for (unsigned reg = 0; reg < 4; reg++)
+        assert_int_equal(ask(0xd, 2).r[reg], ~0u);
+    assert_int_equal(ask(1, 0).r[CPUID_EAX], ~0u);
+    fake_cpu.cpuid = NULL;
+    fake_cpuid_set(0x80000000, 0, 0x80000001, 0, 0, 0);
+    assert_int_equal(ask(0x80000000, 0).r[CPUID_EAX], 0x80000001);
 }
 
 /* Feature words of a machine with every bit set: what stays is what was named, bit by bit. */
@@ -387,12 +417,24 @@ static void test_exit(void **state)
     assert_int_equal(vcpu.regs.rdx, 3);
 }
 
+static enum quick ask_short(uint32_t leaf, uint32_t subleaf)
+{
+    struct exit_record r = { .rip = vmread(VMCS_GUEST_RIP) };
+
+    vcpu.regs.rax = leaf;
+    vcpu.regs.rcx = subleaf;
+    return quick_cpuid(&vcpu, &r);
+}
+
 static void test_osxsave_follows_cr4(void **state)
 {
-    for (unsigned i = 0; i < 4; i++) { /* also when the rest of the answer is known from the last time */
+    for (unsigned i = 0; i < 8; i++) { /* also when the rest of the answer is known from the last time */
         vmwrite(VMCS_GUEST_CR4, i & 1 ? CR4_OSXSAVE : ~CR4_OSXSAVE);
         vcpu.regs.rax = 1;
-        exit_cpuid(&vcpu);
+        if (i < 4)
+            exit_cpuid(&vcpu);
+        else
+            assert_int_equal(ask_short(1, 0), QUICK_DONE);
         if (i & 1)
             HAS(vcpu.regs.rcx, 27, OSXSAVE);
         else
@@ -400,32 +442,55 @@ static void test_osxsave_follows_cr4(void **state)
     }
 }
 
-/* Answers are kept: whatever was asked before, each is what the policy gives now. */
+/* A machine whose answers tell for which subleaf they are. */
+static void by_subleaf(uint32_t leaf, uint32_t subleaf, uint32_t regs[4])
+{
+    memset(regs, 0xff, 4 * sizeof(uint32_t));
+    if (leaf == 4 || leaf == 7 || leaf == 0xd)
+        regs[CPUID_EBX] = subleaf;
+}
+
+static void assert_answered(const struct cpuid_result *want, uint64_t rip)
+{
+    assert_int_equal(vcpu.regs.rax, want->r[CPUID_EAX]);
+    assert_int_equal(vcpu.regs.rbx, want->r[CPUID_EBX]);
+    assert_int_equal(vcpu.regs.rcx, want->r[CPUID_ECX]);
+    assert_int_equal(vcpu.regs.rdx, want->r[CPUID_EDX]);
+    assert_int_equal(vmread(VMCS_GUEST_RIP), rip + INSN_LENGTH);
+}
+
+/* Answers are kept: whatever was asked before, each is what the policy gives now, the short way and the whole. */
 static void test_kept_answers(void **state)
 {
     static const uint32_t leaves[] = { 0, 1, 2, 4, 7, 0xb, 0xd, 0x14, 0x16, 0x1f, 0x20, 0x40, 0x3fffffff, 0x40000000,
                                        0x40000001, 0x40000100, 0x40000101, 0x80000000, 0x80000001, 0x80000008,
                                        0x80000010, 0xffffffff };
     struct cpuid_context x = { .vcpu = vcpu.index, .vcpus = vcpu.vcpus };
+    unsigned known = 0;
 
+    fake_cpu.cpuid = by_subleaf;
     world.msr_value = APIC_BASE_ENABLE;
     vmwrite(VMCS_GUEST_CR4, 0);
     srand(1);
     for (unsigned i = 0; i < 20000; i++) {
         uint32_t leaf = leaves[(unsigned)rand() % ARRAY_SIZE(leaves)];
         uint32_t subleaf = (unsigned)rand() % 5 ? (unsigned)rand() % 9 : ~0u;
+        uint64_t rip = vmread(VMCS_GUEST_RIP);
         struct cpuid_result want;
 
         x.xcr0 = fake_cpu.xcr[0];
         want = cpuid_guest(leaf, subleaf, &x);
+        if (ask_short(leaf, subleaf) == QUICK_DONE) {
+            assert_answered(&want, rip);
+            known++;
+        }
+        vmwrite(VMCS_GUEST_RIP, rip);
         vcpu.regs.rax = leaf;
         vcpu.regs.rcx = subleaf;
         exit_cpuid(&vcpu);
-        assert_int_equal(vcpu.regs.rax, want.r[CPUID_EAX]);
-        assert_int_equal(vcpu.regs.rbx, want.r[CPUID_EBX]);
-        assert_int_equal(vcpu.regs.rcx, want.r[CPUID_ECX]);
-        assert_int_equal(vcpu.regs.rdx, want.r[CPUID_EDX]);
+        assert_answered(&want, rip);
     }
+    assert_in_range(known, 1000, 19000);
 }
 
 static void test_exit_asks_for_the_vcpu(void **state)
@@ -455,6 +520,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_other_leaves_are_zero, setup_all_ones),
         cmocka_unit_test_setup(test_last_leaves, setup_all_ones),
+        cmocka_unit_test_setup(test_what_passes, setup_all_ones),
         cmocka_unit_test_setup(test_features_leaf_1, setup_all_ones),
         cmocka_unit_test_setup(test_features_leaf_7, setup_all_ones),
         cmocka_unit_test_setup(test_features_others, setup_all_ones),

@@ -9,8 +9,11 @@
 #include <cmocka.h>
 
 #include "tests/unit/vcpu_fake.h"
+#include "vmx/cpuid.h"
+#include "vmx/exits.h"
 #include "vmx/msr.h"
 #include "vmx/pvclock.h"
+#include "vmx/quick.h"
 #include "vmx/setup.h"
 
 /* What the policy is meant to be, written down a second time: R read, W write (of zero, at least), D never exits. */
@@ -175,6 +178,9 @@ static void test_constants(void **state)
         assert_int_equal(value, 0);
         assert_int_equal(msr_guest_write(&vcpu, msr, 1), -EINVAL);
     }
+    assert_int_equal(msr_guest_write(&vcpu, 0, 0x1234), 0);
+    assert_int_equal(msr_guest_write(&vcpu, 1, 0x1234), 0);
+    assert_int_equal(msr_guest_write(&vcpu, MSR_BIOS_UPDT_TRIG, 0x1234), 0);
     assert_int_equal(msr_guest_write(&vcpu, MSR_BIOS_SIGN_ID, 0x1234), 0);
     assert_int_equal(msr_guest_read(&vcpu, MSR_BIOS_SIGN_ID, &value), 0);
     assert_int_equal(value, 0);
@@ -385,6 +391,128 @@ static void test_wall_clock_reads_back(void **state)
     assert_int_equal(value, 0x4001);
 }
 
+/* A new state of the APIC shows in CPUID at once. */
+static void test_apic_base_and_cpuid(void **state)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(msr_guest_write(&vcpu, MSR_APIC_BASE, i & 1 ? 0 : APIC_BASE_ENABLE), 0);
+        vcpu.regs.rax = 1;
+        exit_cpuid(&vcpu);
+        assert_int_equal(vcpu.regs.rdx >> 9 & 1, !(i & 1));
+    }
+}
+
+/* The guest's clock block goes with its TSC. */
+static void test_tsc_moves_the_clock(void **state)
+{
+    struct { uint32_t version, pad; uint64_t tsc, system; } before, after;
+
+    fake_cpu.tsc_step = 0;
+    assert_int_equal(msr_guest_write(&vcpu, MSR_PVCLOCK_SYSTEM, 0x3001), 0);
+    guest_get(0x3000, &before, sizeof(before));
+    assert_int_equal(msr_guest_write(&vcpu, MSR_TSC_ADJUST, 1000000), 0);
+    guest_get(0x3000, &after, sizeof(after));
+    assert_true(after.version > before.version);
+    assert_int_equal(after.tsc - before.tsc, 1000000);
+    assert_int_equal(after.system, before.system);
+}
+
+static struct vcpu_ops ops;
+static bool goes_on;
+static _Atomic bool news;
+static bool op_goes_on(struct vcpu *v) { (void)v; return goes_on; }
+
+static int setup_short(void **state)
+{
+    int err = vcpu_setup(state);
+
+    ops = fake_ops;
+    ops.goes_on = op_goes_on;
+    vcpu.ops = &ops;
+    vcpu.news = &news;
+    goes_on = true;
+    news = false;
+    return err;
+}
+
+static enum quick short_way(enum quick (*way)(struct vcpu *v, struct exit_record *r), uint32_t msr, uint64_t value)
+{
+    struct exit_record r = { .rip = START_RIP };
+
+    vmwrite(VMCS_GUEST_RIP, START_RIP);
+    vcpu.regs.rcx = msr;
+    vcpu.regs.rax = (uint32_t)value;
+    vcpu.regs.rdx = value >> 32;
+    return way(&vcpu, &r);
+}
+
+static void test_short_read(void **state)
+{
+    world.msr_value = 0x1122334455667788;
+    assert_int_equal(short_way(quick_rdmsr, MSR_APIC_BASE, ~0ull), QUICK_DONE);
+    assert_completed();
+    assert_int_equal(vcpu.regs.rax, 0x55667788);
+    assert_int_equal(vcpu.regs.rdx, 0x11223344);
+    assert_int_equal(short_way(quick_rdmsr, 0x48, 0x123), QUICK_NOT);
+    assert_int_equal(vmread(VMCS_GUEST_RIP), START_RIP);
+    assert_int_equal(vcpu.regs.rax, 0x123);
+}
+
+/* The local APIC's alone; what has become due, or has changed in the APIC, is looked at. */
+static void test_short_write(void **state)
+{
+    static const uint32_t taken[] = { MSR_TSC_DEADLINE, MSR_X2APIC_BASE, 0x80b, 0x8ff };
+    static const uint32_t not[] = { MSR_APIC_BASE, MSR_TSC, MSR_EFER, 0x7ff, 0x900, 0x48 };
+
+    for (size_t i = 0; i < ARRAY_SIZE(taken); i++) {
+        for (unsigned why = 0; why < 4; why++) {
+            goes_on = !(why & 1);
+            news = why & 2;
+            assert_int_equal(short_way(quick_wrmsr, taken[i], 0x100000005), why ? QUICK_LOOK : QUICK_DONE);
+            assert_completed();
+            assert_int_equal(world.msr_last, taken[i]);
+            assert_int_equal(world.msr_value, 0x100000005);
+        }
+    }
+    world.msr_writes = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(not); i++)
+        assert_int_equal(short_way(quick_wrmsr, not[i], 5), QUICK_NOT);
+    assert_int_equal(world.msr_writes, 0);
+    world.msr_error = -EINVAL;
+    assert_int_equal(short_way(quick_wrmsr, 0x808, 5), QUICK_NOT);
+    assert_int_equal(vmread(VMCS_GUEST_RIP), START_RIP);
+}
+
+/* The guest's deadline is in its own TSC also the short way. */
+static void test_short_deadline(void **state)
+{
+    assert_int_equal(msr_guest_write(&vcpu, MSR_TSC_ADJUST, 700), 0);
+    assert_int_equal(short_way(quick_wrmsr, MSR_TSC_DEADLINE, 1700), QUICK_DONE);
+    assert_int_equal(world.msr_value, 1000);
+    assert_int_equal(short_way(quick_wrmsr, MSR_TSC_DEADLINE, 0), QUICK_DONE);
+    assert_int_equal(world.msr_value, 0);
+}
+
+/* What ends an instruction in a special manner is for the whole way. */
+static void test_short_way_is_for_plain_ends(void **state)
+{
+    static const struct { enum vmcs_field field; uint64_t bit; } special[] = {
+        { VMCS_GUEST_RFLAGS, RFLAGS_TF }, { VMCS_GUEST_RFLAGS, RFLAGS_RF },
+        { VMCS_GUEST_INTERRUPTIBILITY, BLOCKING_STI }, { VMCS_GUEST_INTERRUPTIBILITY, BLOCKING_MOV_SS },
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(special); i++) {
+        uint64_t plain = vmread(special[i].field);
+
+        vmwrite(special[i].field, plain | special[i].bit);
+        assert_int_equal(short_way(quick_rdmsr, MSR_APIC_BASE, 0), QUICK_NOT);
+        assert_int_equal(short_way(quick_wrmsr, MSR_TSC_DEADLINE, 5), QUICK_NOT);
+        assert_int_equal(vmread(VMCS_GUEST_RIP), START_RIP);
+        vmwrite(special[i].field, plain);
+    }
+    assert_int_equal(short_way(quick_wrmsr, MSR_TSC_DEADLINE, 5), QUICK_DONE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -406,6 +534,12 @@ int main(void)
         cmocka_unit_test_setup(test_mtrr_default, vcpu_setup),
         cmocka_unit_test_setup(test_mtrrs_are_apart, vcpu_setup),
         cmocka_unit_test_setup(test_wall_clock_reads_back, vcpu_setup),
+        cmocka_unit_test_setup(test_apic_base_and_cpuid, vcpu_setup),
+        cmocka_unit_test_setup(test_tsc_moves_the_clock, vcpu_setup),
+        cmocka_unit_test_setup(test_short_read, setup_short),
+        cmocka_unit_test_setup(test_short_write, setup_short),
+        cmocka_unit_test_setup(test_short_deadline, setup_short),
+        cmocka_unit_test_setup(test_short_way_is_for_plain_ends, setup_short),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
