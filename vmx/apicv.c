@@ -115,7 +115,7 @@ void exit_apic_access(struct vcpu *v)
     unsigned type = q >> 12 & 15;
 
     if (type == ACCESS_READ || type == ACCESS_WRITE)
-        mmio_emulate(v, GPA(APIC_BASE | (q & 0xfff)), type == ACCESS_WRITE);
+        mmio_emulate(v, GPA(APIC_BASE | (q & 0xfff)), LINEAR_UNKNOWN, type == ACCESS_WRITE);
     else
         v->ops->stop(v, type == ACCESS_FETCH ? "it executes its local APIC"
                                              : "its stack or tables lie in its local APIC");

@@ -4,6 +4,7 @@
 #include "vmx/exits.h"
 #include "vmx/gwalk.h"
 #include "vmx/quick.h"
+#include "vmx/watch.h"
 
 /* Exit qualification of I/O instructions (SDM vol. 3, table 28-5). */
 #define IO_SIZE(q)  (((unsigned)(q) & 7) + 1)
@@ -61,7 +62,7 @@ static void io_string(struct vcpu *v, uint64_t q)
 {
     uint64_t mask = address_mask(), linear = vmread(VMCS_EXIT_GUEST_LINEAR);
     uint64_t *index = q & IO_IN ? &v->regs.rdi : &v->regs.rsi;
-    unsigned size = IO_SIZE(q);
+    unsigned size = IO_SIZE(q), met;
     struct gpa at[4];
 
     if ((q & IO_REP) && !(v->regs.rcx & mask)) {
@@ -70,6 +71,7 @@ static void io_string(struct vcpu *v, uint64_t q)
     }
     if (string_addresses(v, linear, size, q & IO_IN, at))
         return; /* before the port is read: what it gave would be lost */
+    met = watch_port(IO_PORT(q), size) | watch_data(linear, size, q & IO_IN);
     if (q & IO_IN)
         string_write(v, at, size, v->ops->pio_read(v, IO_PORT(q), size));
     else
@@ -77,10 +79,13 @@ static void io_string(struct vcpu *v, uint64_t q)
     *index = add_masked(*index, vmread(VMCS_GUEST_RFLAGS) & BIT(10) ? -(uint64_t)size : size, mask);
     if (q & IO_REP) {
         v->regs.rcx = add_masked(v->regs.rcx, -1ull, mask);
-        if (v->regs.rcx & mask)
+        if (v->regs.rcx & mask) {
+            watch_iteration(met);
             return;
+        }
     }
     vcpu_skip(v);
+    watch_trap(met);
 }
 
 static inline void io_plain(struct vcpu *v, uint64_t q)
@@ -106,6 +111,7 @@ void exit_io(struct vcpu *v)
     } else {
         io_plain(v, q);
         vcpu_skip(v);
+        watch_trap(watch_port(IO_PORT(q), IO_SIZE(q)));
     }
 }
 
@@ -113,7 +119,7 @@ enum quick quick_io(struct vcpu *v, struct exit_record *r)
 {
     uint64_t q = r->qualification = vmread_sure(VMCS_EXIT_QUALIFICATION), next;
 
-    if (q & IO_STRING || !quick_next(r->rip, &next))
+    if (q & IO_STRING || watch_any() || !quick_next(r->rip, &next))
         return QUICK_NOT;
     io_plain(v, q);
     return quick_end(v, next);

@@ -9,17 +9,27 @@
 #include "vmx/gwalk.h"
 #include "vmx/quick.h"
 #include "vmx/vmcs_io.h"
+#include "vmx/watch.h"
 
 struct access {
     struct vcpu *v;
     struct gpa at;
     bool faulted;              /* an exception is queued for the guest */
+    uint64_t linear;           /* of the device, or LINEAR_UNKNOWN */
+    unsigned met;              /* breakpoints */
 };
+
+static void meet(struct access *a, unsigned size, bool write)
+{
+    if (a->linear != LINEAR_UNKNOWN)
+        a->met |= watch_data(a->linear, size, write);
+}
 
 static uint64_t dev_read(void *ctx, unsigned size)
 {
     struct access *a = ctx;
 
+    meet(a, size, false);
     return a->v->ops->mmio_read(a->v, a->at, size);
 }
 
@@ -27,6 +37,7 @@ static void dev_write(void *ctx, unsigned size, uint64_t value)
 {
     struct access *a = ctx;
 
+    meet(a, size, true);
     a->v->ops->mmio_write(a->v, a->at, size, value);
 }
 
@@ -74,6 +85,7 @@ static int other(struct access *a, unsigned seg, uint64_t offset, unsigned size,
     uint64_t linear = offset + (wide && seg < SEG_FS ? 0 : vmread(VMCS_GUEST_BASE(seg)));
     int err = 0;
 
+    a->met |= watch_data(wide ? linear : (uint32_t)linear, size, write);
     for (unsigned i = 0; i < size && !err; i++)
         err = byte_access(a, wide ? linear + i : (uint32_t)(linear + i), (uint8_t *)value + i, write);
     return err;
@@ -110,9 +122,9 @@ static size_t fetch(struct vcpu *v, uint8_t bytes[INSN_MAX])
     return n;
 }
 
-void mmio_emulate(struct vcpu *v, struct gpa at, bool write)
+void mmio_emulate(struct vcpu *v, struct gpa at, uint64_t linear, bool write)
 {
-    struct access a = { v, at, false };
+    struct access a = { v, at, false, linear, 0 };
     const struct insn_env env = { &a, dev_read, dev_write, mem_read, mem_write, stack_size(), write };
     uint64_t rflags = vmread(VMCS_GUEST_RFLAGS);
     uint8_t bytes[INSN_MAX] = { 0 };
@@ -136,8 +148,12 @@ void mmio_emulate(struct vcpu *v, struct gpa at, bool write)
     }
     vmwrite(VMCS_GUEST_RSP, v->regs.rsp);
     vmwrite(VMCS_GUEST_RFLAGS, rflags);
-    if (!again)
-        vcpu_skip_length(v, insn.length);
+    if (again) {
+        watch_iteration(a.met);
+        return;
+    }
+    vcpu_skip_length(v, insn.length);
+    watch_trap(a.met);
 }
 
 /* Any other fault on RAM may have to wait for processors that are inside an EPT, so this one leaves its own. */
@@ -181,5 +197,5 @@ void exit_ept_violation(struct vcpu *v)
     else if (vmread(VMCS_IDT_VECTORING_INFO) & INTR_VALID) /* no instruction made this access */
         v->ops->stop(v, "its stack or descriptor tables lie where there is no memory");
     else
-        mmio_emulate(v, at, q & EPT_VIOLATION_WRITE);
+        mmio_emulate(v, at, vmread(VMCS_EXIT_GUEST_LINEAR), q & EPT_VIOLATION_WRITE);
 }

@@ -11,7 +11,12 @@ void halt_run(void);
 void break_run(void);
 void watch_run(volatile uint32_t *at);
 void icebp_run(void);
+void port_run(void);
+void repeat_run(const char *from);
+void repeat_step_run(const char *from);
+void device_run(volatile uint32_t *at);
 extern const uint64_t step_want[], halt_want[2], break_at[2], watch_want[1], icebp_want[1];
+extern const uint64_t port_want[2], repeat_want[3], repeat_step_want[7], device_want[2];
 extern const uint32_t step_wants;
 
 #define DR6_NONE 0xffff0ff0ull
@@ -129,6 +134,44 @@ static void check_breakpoints(void)
     check_hits("INT1", icebp_want, 1, 0);
 }
 
+static void count_and_check(const char *what, const uint64_t *want, unsigned n, uint64_t dr6)
+{
+    write_dr7(DR7_ONE);
+    check(what, hits, n);
+    check_hits(what, want, n, dr6);
+}
+
+/* What a hypervisor does in the guest's place: ports, string instructions on them, and the registers of a device. */
+static void check_ports_and_devices(void)
+{
+    static const uint64_t ioapic_select = 0xfec00000;
+    uint64_t cr4 = read_cr4();
+
+    if (on_tcg()) {
+        skip("breakpoints on ports", "QEMU's emulation steps over some");
+        return;
+    }
+    write_cr4(cr4 | CR4_DE);
+    write_dr3(0x80);
+    start();
+    write_dr7(DR7_ONE | 1 << 6 | 0x2ull << 28);     /* a port */
+    port_run();
+    count_and_check("a port", port_want, ARRAY_SIZE(port_want), DR6_B(3));
+    start();
+    write_dr7(DR7_ONE | 1 << 6 | 0x2ull << 28);
+    repeat_run("abc");
+    count_and_check("rep outs to a port", repeat_want, ARRAY_SIZE(repeat_want), DR6_B(3));
+    start();
+    repeat_step_run("abc");
+    count_and_check("single steps over rep outs", repeat_step_want, ARRAY_SIZE(repeat_step_want), DR6_BS);
+    start();
+    write_dr2(ioapic_select);
+    write_dr7(DR7_ONE | 1 << 4 | 0xfull << 24);     /* reads and writes of 4 bytes */
+    device_run((volatile uint32_t *)ioapic_select);
+    count_and_check("a device's register", device_want, ARRAY_SIZE(device_want), DR6_B(2));
+    write_cr4(cr4);
+}
+
 static void probe_dr4(void *unused)
 {
     uint64_t value;
@@ -182,6 +225,7 @@ void guest_main(const char *arguments)
     check_steps();
     check_halt();
     check_breakpoints();
+    check_ports_and_devices();
     check_aliases();
     check_tsc_adjust();
 }

@@ -6,7 +6,8 @@
 %define TF 0x100
 
 global step_run, step_want, step_wants, halt_run, halt_want, break_run, break_at, watch_run, watch_want, icebp_run
-global icebp_want
+global icebp_want, port_run, port_want, repeat_run, repeat_want, repeat_step_run, repeat_step_want, device_run
+global device_want
 
 %macro STEPPING 0                       ; the first trap comes after the instruction that follows
     pushfq
@@ -79,6 +80,38 @@ icebp_run:
     db 0xf1
 .1: ret
 
+; void port_run(void): port 80h, that exits one by one
+port_run:
+    out 0x80, al
+.1: in al, 0x80
+.2: ret
+
+; void repeat_run(const char *from): three iterations
+repeat_run:
+    mov rsi, rdi
+    mov ecx, 3
+    mov edx, 0x80
+.1: rep outsb
+.2: ret
+
+; void repeat_step_run(const char *from): the same under a single step
+repeat_step_run:
+    mov rsi, rdi
+    mov edx, 0x80
+    STEPPING
+    mov ecx, 3
+.1: rep outsb
+.2: pushfq
+.3: and qword [rsp], ~TF
+.4: popfq
+.5: ret
+
+; void device_run(volatile uint32_t *at): reads it and writes what was read
+device_run:
+    mov eax, [rdi]
+.1: mov [rdi], eax
+.2: ret
+
 section .rodata
 step_want:
     dq step_run.1, step_run.2, step_run.3, step_run.4, step_run.5, step_run.6, step_run.7, step_run.8, step_run.9
@@ -94,3 +127,12 @@ watch_want:
     dq watch_run.1
 icebp_want:
     dq icebp_run.1
+port_want:
+    dq port_run.1, port_run.2
+repeat_want:
+    dq repeat_run.1, repeat_run.1, repeat_run.2
+repeat_step_want:
+    dq repeat_step_run.1, repeat_step_run.1, repeat_step_run.1, repeat_step_run.2, repeat_step_run.3
+    dq repeat_step_run.4, repeat_step_run.5
+device_want:
+    dq device_run.1, device_run.2

@@ -9,12 +9,14 @@
 #include <cmocka.h>
 
 #include "tests/unit/vcpu_fake.h"
+#include "vmx/quick.h"
 
 /* Exit qualification (SDM vol. 3, table 28-5) and the address size in the instruction information (table 28-12). */
 enum { OUT = 0, IN = 1 << 3, STRING = 1 << 4, REP = 1 << 5 };
 enum { ADDRESS_16, ADDRESS_32, ADDRESS_64 };
 #define BUFFER 0x8000u
 #define PORT   0x1f0u
+#define DR7_INIT 0x400u
 
 static void io_exit(uint64_t port, unsigned size, uint64_t flags)
 {
@@ -290,6 +292,141 @@ static void test_real_mode(void **state)
     assert_int_equal(vcpu.regs.rdi, 0x11);
 }
 
+/* R/W and LEN of a breakpoint (SDM vol. 3, 18.2.4). */
+enum { WRITES = 1, PORTS = 2, ACCESSES = 3 };
+enum { LENGTH_1, LENGTH_2, LENGTH_8, LENGTH_4 };
+#define PENDING(b) (BIT(12) | (b))
+#define BS         BIT(14)
+
+static void breakpoint(unsigned n, uint64_t at, unsigned rw, unsigned length)
+{
+    uint64_t *dr[] = { &fake_cpu.dr0, &fake_cpu.dr1, &fake_cpu.dr2, &fake_cpu.dr3 };
+
+    *dr[n] = at;
+    vmwrite(VMCS_GUEST_DR7, vmread(VMCS_GUEST_DR7) | 2ull << 2 * n | (uint64_t)(length << 2 | rw) << (16 + 4 * n));
+}
+
+static uint64_t pending_after(uint64_t port, unsigned size, uint64_t flags)
+{
+    vmwrite(VMCS_GUEST_PENDING_DEBUG, 0);
+    if (flags & STRING)
+        string_exit(size, flags & ~(uint64_t)STRING, ADDRESS_64);
+    else
+        io_exit(port, size, flags);
+    return vmread(VMCS_GUEST_PENDING_DEBUG);
+}
+
+static void test_breakpoints_on_ports(void **state)
+{
+    static const struct { unsigned length, bytes; } rows[] = { { LENGTH_1, 1 }, { LENGTH_2, 2 }, { LENGTH_4, 4 } };
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        vmwrite(VMCS_GUEST_DR7, DR7_INIT);
+        breakpoint(2, PORT + 1, PORTS, rows[i].length);     /* down to a multiple of its length */
+        for (unsigned at = PORT - 4; at < PORT + 8; at++) {
+            for (unsigned size = 1; size <= 4; size *= 2) {
+                unsigned first = (PORT + 1) & ~(rows[i].bytes - 1);
+                bool meets = at < first + rows[i].bytes && first < at + size;
+
+                assert_int_equal(pending_after(at, size, size & 1 ? IN : OUT), meets ? PENDING(BIT(2)) : 0);
+                assert_completed();
+            }
+        }
+    }
+}
+
+static void test_other_breakpoints(void **state)
+{
+    breakpoint(0, PORT, WRITES, LENGTH_4);
+    breakpoint(1, PORT, ACCESSES, LENGTH_4);
+    assert_int_equal(pending_after(PORT, 1, IN), 0);
+    breakpoint(3, PORT, PORTS, LENGTH_1);
+    assert_int_equal(pending_after(PORT, 1, IN), PENDING(BIT(3)));
+    vmwrite(VMCS_GUEST_CR4, CR4_PAE);          /* without DE there are none on ports */
+    assert_int_equal(pending_after(PORT, 1, IN), 0);
+    vmwrite(VMCS_GUEST_CR4, CR4_PAE | CR4_DE);
+    vmwrite(VMCS_GUEST_DR7, vmread(VMCS_GUEST_DR7) & ~0xffull);
+    assert_int_equal(pending_after(PORT, 1, IN), 0);
+}
+
+/* A trap behind each iteration, where the next one begins; RF is set but behind the last. */
+static void test_repeated_traps(void **state)
+{
+    breakpoint(0, PORT, PORTS, LENGTH_1);
+    breakpoint(1, BUFFER + 1, ACCESSES, LENGTH_1);
+    for (unsigned step = 0; step < 2; step++) {
+        uint64_t bs = step ? BS : 0, flags = RFLAGS_FIXED | (step ? RFLAGS_TF : 0);
+
+        vmwrite(VMCS_GUEST_RFLAGS, flags);
+        vcpu.regs.rsi = BUFFER;
+        vcpu.regs.rcx = 3;
+        vmwrite(VMCS_GUEST_INTERRUPTIBILITY, BLOCKING_STI);
+        assert_int_equal(pending_after(PORT, 1, OUT | REP | STRING), PENDING(BIT(0)) | bs);
+        assert_int_equal(vmread(VMCS_GUEST_RIP), START_RIP);
+        assert_int_equal(vmread(VMCS_GUEST_RFLAGS), flags | RFLAGS_RF);
+        assert_int_equal(vmread(VMCS_GUEST_INTERRUPTIBILITY), 0);
+        assert_int_equal(pending_after(PORT, 1, OUT | REP | STRING), PENDING(BIT(0) | BIT(1)) | bs);
+        assert_int_equal(pending_after(PORT, 1, OUT | REP | STRING), PENDING(BIT(0)) | bs);
+        assert_completed();
+        assert_int_equal(vmread(VMCS_GUEST_RFLAGS), flags);
+    }
+}
+
+static void test_data_of_string_instructions(void **state)
+{
+    breakpoint(0, BUFFER, WRITES, LENGTH_8);
+    breakpoint(1, BUFFER, ACCESSES, LENGTH_8);
+    vcpu.regs.rsi = vcpu.regs.rdi = BUFFER + 4;
+    assert_int_equal(pending_after(PORT, 4, OUT | STRING), PENDING(BIT(1)));
+    assert_int_equal(pending_after(PORT, 4, IN | STRING), PENDING(BIT(0) | BIT(1)));
+    assert_int_equal(pending_after(PORT, 4, IN | STRING), 0);  /* RDI is behind it */
+}
+
+static void test_single_steps_of_iterations(void **state)
+{
+    vcpu.regs.rsi = BUFFER;
+    vcpu.regs.rcx = 5;
+    assert_int_equal(pending_after(PORT, 1, OUT | REP | STRING), 0);
+    assert_int_equal(vmread(VMCS_GUEST_RFLAGS), RFLAGS_FIXED);
+    vmwrite(VMCS_GUEST_RFLAGS, RFLAGS_FIXED | RFLAGS_TF);
+    assert_int_equal(pending_after(PORT, 1, OUT | REP | STRING), BS);
+    vmwrite(VMCS_GUEST_DEBUGCTL, DEBUGCTL_BTF); /* over branches only */
+    assert_int_equal(pending_after(PORT, 1, OUT | REP | STRING), 0);
+}
+
+/* The short way leaves breakpoints to the whole one. */
+static void test_short_way(void **state)
+{
+    struct exit_record r = { .rip = START_RIP };
+    _Atomic bool news = false;
+
+    vcpu.news = &news;
+    vcpu.look_at = 1;
+    vmwrite(VMCS_EXIT_QUALIFICATION, (uint64_t)PORT << 16 | IN);
+    vmwrite(VMCS_GUEST_RIP, START_RIP);
+    breakpoint(3, 0, PORTS, LENGTH_1);
+    assert_int_equal(quick_io(&vcpu, &r), QUICK_NOT);
+    assert_int_equal(world.accesses, 0);
+    vmwrite(VMCS_GUEST_DR7, DR7_INIT | 0xffff0000);
+    assert_int_equal(quick_io(&vcpu, &r), QUICK_DONE);
+    assert_int_equal(world.accesses, 1);
+    assert_completed();
+    vcpu.look_at = 0;
+    vmwrite(VMCS_GUEST_RIP, START_RIP);
+    assert_int_equal(quick_io(&vcpu, &r), QUICK_LOOK);
+    vmwrite(VMCS_EXIT_QUALIFICATION, (uint64_t)PORT << 16 | IN | STRING);
+    assert_int_equal(quick_io(&vcpu, &r), QUICK_NOT);
+}
+
+static int setup_breakpoints(void **state)
+{
+    int err = setup(state);
+
+    vmwrite(VMCS_GUEST_CR4, vmread(VMCS_GUEST_CR4) | CR4_DE);
+    vmwrite(VMCS_GUEST_DR7, DR7_INIT);
+    return err;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -307,6 +444,12 @@ int main(void)
         cmocka_unit_test_setup(test_not_canonical, setup),
         cmocka_unit_test_setup(test_no_memory_there, setup),
         cmocka_unit_test_setup(test_real_mode, setup),
+        cmocka_unit_test_setup(test_breakpoints_on_ports, setup_breakpoints),
+        cmocka_unit_test_setup(test_other_breakpoints, setup_breakpoints),
+        cmocka_unit_test_setup(test_repeated_traps, setup_breakpoints),
+        cmocka_unit_test_setup(test_data_of_string_instructions, setup_breakpoints),
+        cmocka_unit_test_setup(test_single_steps_of_iterations, setup_breakpoints),
+        cmocka_unit_test_setup(test_short_way, setup_breakpoints),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -28,6 +28,7 @@ static int setup(void **state)
 static void violation(struct vcpu *v, uint64_t gpa, uint64_t qualification)
 {
     vmwrite(VMCS_EXIT_GUEST_PHYSICAL, gpa);
+    vmwrite(VMCS_EXIT_GUEST_LINEAR, DEVICE_PAGE + gpa % PAGE_SIZE);
     vmwrite(VMCS_EXIT_QUALIFICATION, qualification);
     vcpu.event.info = 0;
     exit_ept_violation(v);
@@ -174,6 +175,27 @@ static void test_end_of_instruction(void **state)
     assert_done();
     assert_int_equal(vmread(VMCS_GUEST_INTERRUPTIBILITY), 0);
     assert_int_equal(vmread(VMCS_GUEST_PENDING_DEBUG), BIT(14)); /* single step */
+}
+
+/* Breakpoints on the data of what is emulated: both operands; a string instruction traps behind each iteration. */
+static void test_breakpoints(void **state)
+{
+    fake_cpu.dr0 = DEVICE_PAGE + 0x30;
+    fake_cpu.dr1 = 0x8004;
+    vmwrite(VMCS_GUEST_DR7, 0x400 | 1 << 0 | 1 << 2 | 0xfull << 16 | 0xdull << 20); /* accesses; writes; 4 bytes each */
+    RUN(EPT_VIOLATION_READ, 0x30, 0x8b, 0x04, 0x25, 0x30, 0x50, 0, 0); /* mov eax, [5030h] */
+    assert_done();
+    assert_int_equal(vmread(VMCS_GUEST_PENDING_DEBUG), BIT(12) | BIT(0));
+    vmwrite(VMCS_GUEST_PENDING_DEBUG, 0);
+    RUN(EPT_VIOLATION_READ, 0x34, 0x8b, 0x04, 0x25, 0x34, 0x50, 0, 0);
+    assert_int_equal(vmread(VMCS_GUEST_PENDING_DEBUG), 0);
+    vcpu.regs.rsi = DEVICE_PAGE + 0x2c;
+    vcpu.regs.rdi = 0x8000;
+    vcpu.regs.rcx = 2;
+    RUN(EPT_VIOLATION_READ, 0x2c, 0xf3, 0xa5); /* rep movsd */
+    assert_int_equal(vmread(VMCS_GUEST_PENDING_DEBUG), 0);
+    RUN(EPT_VIOLATION_READ, 0x30, 0xf3, 0xa5);
+    assert_int_equal(vmread(VMCS_GUEST_PENDING_DEBUG), BIT(12) | BIT(0) | BIT(1));
 }
 
 /* The instruction lies in two pages that are not neighbours in the guest's memory. */
@@ -460,6 +482,7 @@ int main(void)
         cmocka_unit_test_setup(test_read_modify_write_sets_flags, setup),
         cmocka_unit_test_setup(test_rsp_is_an_operand, setup),
         cmocka_unit_test_setup(test_end_of_instruction, setup),
+        cmocka_unit_test_setup(test_breakpoints, setup),
         cmocka_unit_test_setup(test_code_crosses_a_page, setup),
         cmocka_unit_test_setup(test_code_ends_with_a_page, setup),
         cmocka_unit_test_setup(test_32_bit_code, setup),
