@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Copyright (C) 2026 The Mirrorball authors
+"""Debian guests of several vCPUs, all of which work at the same time; and two that share a processor."""
+
+import re
+
+import lab
+
+# Kernel command line: without the kernel's own regular work (docs/configuration.md, "Quiet guests").
+QUIET = "nowatchdog sysctl.vm.compaction_proactiveness=0 sysctl.vm.stat_interval=3600"
+IDLE_SECONDS = 10
+COMPLAINTS = "stall|lockup|unstable|skew|lost|hung|Call Trace|BUG:|cut here"
+# n: centiseconds since the guest's start. w PROCESSOR...: how long a loop on each of them takes, all at the same time.
+FUNCTIONS = ("n() { sed 's/ .*//;s/[.]//' /proc/uptime; }",
+             "w() ( a=$(n); for c; do taskset -c $c awk 'BEGIN{while(i++<20000);}' & done; wait; "
+             "echo took-$# $(($(n)-a)) )")
+
+
+def ready(m, name, vcpus, start, head):
+    m.wait(f"{name} is ready, with {vcpus} processors",
+           rf"^{head}mirrorball-guest: {name} ready, {vcpus} cpus, \d+ MiB", since=start)
+
+
+def at_shell(m, name, vcpus):
+    m.focus(name)
+    m.send("\r")
+    m.until(f"{name}# ", 60)
+    m.shell(f"{name} answers", "echo in-$(hostname)-$((6*7))", rf"in-{name}-42$")
+    m.shell(f"{name}: every processor works",
+            "for c in /sys/bus/cpu/devices/*; do taskset -c ${c##*cpu} echo on-${c##*cpu}; done", rf"on-{vcpus - 1}$")
+
+
+def power_off(m, name):
+    m.focus(name)
+    m.send("poweroff -f\r")
+    m.wait(f"{name} powers itself off", rf"^mirrorball: vm {name}: off", 60)
+
+
+def no_complaint(m, name):
+    m.shell(f"{name} has noticed nothing", f"echo n=$(dmesg | grep -ciE '{COMPLAINTS}')", r"n=0$")
+
+
+def define(m, name):
+    for function in FUNCTIONS:
+        m.shell(f"{name} takes a function", f"{function}; echo def=$?", r"def=0$")
+
+
+def took(m, *processors):
+    """Seconds of the guest's time that loops on these processors take."""
+    since = m.mark()
+    m.send(f"w {' '.join(map(str, processors))}\r")
+    return int(m.until(rf"took-{len(processors)} (\d+)$", 240, since)[1]) / 100
+
+
+def scales(t, m, name, vcpus, most):
+    """Loops on all vCPUs take at most so many times as long as one does."""
+    alone, together = min(took(m, 0), took(m, 1)), took(m, *range(vcpus))
+    print(f"{name}: a loop takes {alone} s, {vcpus} at once {together} s, {together / alone:.2f} times as long")
+    t.check(f"{name}: its processors work at the same time", 0 < together <= most * alone, f"{alone} s, {together} s")
+
+
+def places(m, name):
+    return [int(cpu) for cpu in re.findall(r"vcpu \d+ on cpu (\d+): ran", m.command(f"stat {name}"))]
+
+
+@lab.scenario("linux-smp", seconds=480)
+def linux_smp(t):
+    """A processor for each vCPU."""
+    config = lab.config(lab.linux_section("quad", vcpus=4, extra=QUIET))
+    with t.machine(t.image(config, lab.linux()), cpus=4, memory=1024) as m:
+        ready(m, "quad", 4, 0, "")
+        at_shell(m, "quad", 4)
+        define(m, "quad")
+        scales(t, m, "quad", 4, 1.25)
+        no_complaint(m, "quad")
+        m.focus("the monitor")
+        t.check("each vCPU has its own processor", sorted(places(m, "quad")) == [0, 1, 2, 3], m.text()[-400:])
+        exits = lab.idle_exits(m, ["quad"], IDLE_SECONDS)["quad"]
+        print(f"quad, quiet and idle: {exits} in {IDLE_SECONDS} s")
+        t.check("idle, each vCPU has fewer than five exits a second", sum(exits.values()) < 4 * 5 * IDLE_SECONDS, exits)
+        power_off(m, "quad")
+        m.wait("Mirrorball leaves", r"^mirrorball: exit success$", 90)
+
+
+@lab.scenario("linux-shared-processor", seconds=480)
+def linux_shared(t):
+    names = ("one", "two")
+    config = lab.config(*map(lab.linux_section, names))
+    with t.machine(t.image(config, lab.linux()), cpus=1, memory=1024, model="corei7_haswell_4770",
+                   platform="bochs") as m:
+        for name in names:
+            ready(m, name, 1, 0, rf"\[{name}\] ")
+        for name in names:
+            at_shell(m, name, 1)
+            no_complaint(m, name)
+        for name in names:
+            power_off(m, name)
+        m.wait("Mirrorball leaves", r"^mirrorball: exit success$", 90)
