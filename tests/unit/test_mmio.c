@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "tests/unit/vcpu_fake.h"
+#include "vmx/exits.h"
 #include "vmx/quick.h"
 
 #define DEVICE      0xfee00000ul               /* guest-physical */
@@ -182,20 +183,29 @@ static void test_breakpoints(void **state)
 {
     fake_cpu.dr0 = DEVICE_PAGE + 0x30;
     fake_cpu.dr1 = 0x8004;
-    vmwrite(VMCS_GUEST_DR7, 0x400 | 1 << 0 | 1 << 2 | 0xfull << 16 | 0xdull << 20); /* accesses; writes; 4 bytes each */
+    fake_cpu.dr2 = 0;
+    vmwrite(VMCS_GUEST_DR7, 0x400 | 0x15 | 0xfull << 16 | 0xdull << 20 | 0xfull << 24); /* accesses, writes; 4 bytes */
     RUN(EPT_VIOLATION_READ, 0x30, 0x8b, 0x04, 0x25, 0x30, 0x50, 0, 0); /* mov eax, [5030h] */
     assert_done();
     assert_int_equal(vmread(VMCS_GUEST_PENDING_DEBUG), BIT(12) | BIT(0));
     vmwrite(VMCS_GUEST_PENDING_DEBUG, 0);
     RUN(EPT_VIOLATION_READ, 0x34, 0x8b, 0x04, 0x25, 0x34, 0x50, 0, 0);
     assert_int_equal(vmread(VMCS_GUEST_PENDING_DEBUG), 0);
+    RUN(EPT_VIOLATION_WRITE, 0x2e, 0xc7, 0x04, 0x25, 0x2e, 0x50, 0, 0, 1, 0, 0, 0); /* mov dword [502eh], 1 */
+    assert_int_equal(vmread(VMCS_GUEST_PENDING_DEBUG), BIT(12) | BIT(0));
+    vmwrite(VMCS_GUEST_PENDING_DEBUG, 0);
+    vmwrite(VMCS_GUEST_RIP, START_RIP);
+    mmio_emulate(&vcpu, GPA(DEVICE + 0x2e), LINEAR_UNKNOWN, true); /* an APIC access: who knows where */
+    assert_done();
+    assert_int_equal(vmread(VMCS_GUEST_PENDING_DEBUG), 0);
+    vmwrite(VMCS_GUEST_RFLAGS, RFLAGS_FIXED | RFLAGS_TF);
     vcpu.regs.rsi = DEVICE_PAGE + 0x2c;
     vcpu.regs.rdi = 0x8000;
     vcpu.regs.rcx = 2;
     RUN(EPT_VIOLATION_READ, 0x2c, 0xf3, 0xa5); /* rep movsd */
-    assert_int_equal(vmread(VMCS_GUEST_PENDING_DEBUG), 0);
+    assert_int_equal(vmread(VMCS_GUEST_PENDING_DEBUG), BIT(14));
     RUN(EPT_VIOLATION_READ, 0x30, 0xf3, 0xa5);
-    assert_int_equal(vmread(VMCS_GUEST_PENDING_DEBUG), BIT(12) | BIT(0) | BIT(1));
+    assert_int_equal(vmread(VMCS_GUEST_PENDING_DEBUG), BIT(14) | BIT(12) | BIT(0) | BIT(1));
 }
 
 /* The instruction lies in two pages that are not neighbours in the guest's memory. */
