@@ -5,6 +5,8 @@
 #include "arch/x86/features.h"
 #include "lib/types.h"
 
+#define REVISION_BOCHS 0x2bu       /* which no real processor has */
+
 /* What VT-x this processor has, and the controls chosen from it: identical on all processors. */
 struct vmx_caps {
     uint32_t revision;

@@ -74,12 +74,29 @@ void vcpu_nmi(struct vcpu *v)
 }
 
 /*
+ * Bochs 2.7: when it delivers an interrupt out of the virtual-APIC page and that is cut short, the IDT-vectoring
+ * information still tells of the event before, as of a page fault that was over long ago. The interrupt is in service
+ * then, and IF is set as it was before the delivery.
+ */
+static uint32_t vectoring_info(void)
+{
+    uint32_t info = (uint32_t)vmread(VMCS_IDT_VECTORING_INFO), in_service;
+
+    if (!(info & INTR_VALID) || !vmx_caps.apicv || vmx_caps.revision != REVISION_BOCHS)
+        return info;
+    in_service = (uint32_t)vmread(VMCS_GUEST_INTR_STATUS) >> 8 & INTR_VECTOR;
+    if (!in_service || !(vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF))
+        return info;
+    return INTR_VALID | INTR_EXTERNAL << INTR_TYPE_SHIFT | in_service;
+}
+
+/*
  * The exit may have cut short the delivery of an event (SDM vol. 3, 28.2.4): it is delivered again. An NMI that was cut
  * short leaves blocking-by-NMI set, which must be cleared or its injection would be refused (27.3.1.5).
  */
 void event_requeue(struct vcpu *v)
 {
-    uint32_t info = (uint32_t)vmread(VMCS_IDT_VECTORING_INFO);
+    uint32_t info = vectoring_info();
 
     v->event.info = 0;
     if (!(info & INTR_VALID))

@@ -171,6 +171,33 @@ static void test_requeue(void **state)
     assert_int_equal(vmread(VMCS_GUEST_INTERRUPTIBILITY), 0); /* or the entry would refuse it */
 }
 
+/* Bochs tells of the event before the interrupt that the processor itself was delivering. */
+static void test_requeue_on_bochs(void **state)
+{
+    vmx_caps.apicv = true;
+    vmx_caps.revision = REVISION_BOCHS;
+    vmwrite(VMCS_GUEST_RFLAGS, RFLAGS_FIXED | RFLAGS_IF);
+    vmwrite(VMCS_GUEST_INTR_STATUS, 0x5100);
+    vmwrite(VMCS_IDT_VECTORING_INFO, exception_info(PF, true));
+    event_requeue(&vcpu);
+    assert_int_equal(vcpu.event.info, IRQ(0x51));
+    vmwrite(VMCS_IDT_VECTORING_INFO, 0);
+    event_requeue(&vcpu);
+    assert_int_equal(vcpu.event.info, 0);
+    vmwrite(VMCS_IDT_VECTORING_INFO, exception_info(PF, true));
+    vmwrite(VMCS_GUEST_RFLAGS, RFLAGS_FIXED);               /* no interrupt could come: its handler has faulted */
+    event_requeue(&vcpu);
+    assert_int_equal(vcpu.event.info, exception_info(PF, true));
+    vmwrite(VMCS_GUEST_RFLAGS, RFLAGS_FIXED | RFLAGS_IF);
+    vmwrite(VMCS_GUEST_INTR_STATUS, 0x0051);                /* none is in service */
+    event_requeue(&vcpu);
+    assert_int_equal(vcpu.event.info, exception_info(PF, true));
+    vmwrite(VMCS_GUEST_INTR_STATUS, 0x5100);
+    vmx_caps.revision = 4;                                  /* a real processor */
+    event_requeue(&vcpu);
+    assert_int_equal(vcpu.event.info, exception_info(PF, true));
+}
+
 static void test_requeue_needs_the_valid_bit(void **state)
 {
     vmwrite(VMCS_IDT_VECTORING_INFO, IRQ(0x41) & ~INTR_VALID);
@@ -428,6 +455,7 @@ int main(void)
         cmocka_unit_test_setup(test_real_mode_has_no_error_codes, setup),
         cmocka_unit_test_setup(test_page_fault, setup),
         cmocka_unit_test_setup(test_requeue, setup),
+        cmocka_unit_test_setup(test_requeue_on_bochs, setup),
         cmocka_unit_test_setup(test_requeue_needs_the_valid_bit, setup),
         cmocka_unit_test_setup(test_priority, setup),
         cmocka_unit_test_setup(test_interrupt_waits_for_its_window, setup),
