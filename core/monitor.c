@@ -168,7 +168,7 @@ static const struct command commands[] = {
     { "vm",      "list|VERB NAME",          "the VMs; start, stop, reset, pause, resume one", cmd_vm },
     { "console", "NAME",                    "input goes to this VM; Ctrl-a three times comes on", cmd_console },
     { "numa",    "",                        "nodes of the machine: memory, distances, processors", monitor_numa },
-    { "mem",     "",                        "machine memory by kind and VM, and what sharing saves", monitor_mem },
+    { "mem",     "[NAME MIB]",              "machine memory by kind and VM; what a VM is to keep", monitor_mem },
     { "stat",    "[NAME [VCPU]]",           "VM exits by reason, and how long they took", monitor_stat },
     { "trace",   "[NAME | cpu CPU]",        "the last VM exits", monitor_trace },
     { "top",     "",                        "use of the processors, a page a second until a key comes", monitor_top },

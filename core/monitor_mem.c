@@ -36,6 +36,9 @@ static void print_vm(const struct vm *vm)
 
     monitor_print("  vm %-12s %6lu MiB, touched %lu pages, %lu faults, EPT %lu pages, pmap %lu pages\n",
                   vm->config->name, vm->config->memory_mib, p->touched, p->faults, ept_pages(vm), vm->pmap.tables);
+    if (p->returned || vm->has_balloon)
+        monitor_print("  vm %-12s gave back %lu pages; is to keep %lu MiB, its balloon has %lu pages\n",
+                      vm->config->name, p->returned, vm->target_mib, vm->balloon);
     if (p->touched)
         monitor_print("  vm %-12s shares by origin %lu, by content %lu, zeros %lu; breaks %lu\n", vm->config->name,
                       p->files, p->content, p->zeros, p->breaks);
@@ -63,11 +66,32 @@ static void print_sum(const struct page_counts *c)
                   kib(sum.zeros), scan_rounds());
 }
 
+/* At least 1 MiB, at most all that it has. */
+static void set_target(const char *name, const char *number)
+{
+    struct vm *vm = monitor_find_vm(name);
+    unsigned mib, limit;
+
+    if (!vm)
+        return;
+    limit = (unsigned)vm->config->memory_mib + 1;
+    mib = monitor_number(number, limit);
+    if (!mib || mib == limit)
+        monitor_print("%s can keep 1 to %u MiB\n", name, limit - 1);
+    else
+        vm_set_target(vm, mib);
+}
+
 void monitor_mem(int argc, char **argv)
 {
     struct page_counts c;
 
-    (void)argc, (void)argv;
+    if (argc == 3)
+        set_target(argv[1], argv[2]);
+    else if (argc != 1)
+        monitor_print("usage: mem | mem NAME MIB\n");
+    if (argc != 1)
+        return;
     page_count(NUMA_MAX_NODES, &c);
     print_kinds(&c);
     for (unsigned i = 0; i < vm_count(); i++)

@@ -185,6 +185,14 @@ void sched_halt(struct vcpu *v)
         log_info("vm %s: has halted with interrupts off; it can only be stopped or reset", s->vm->config->name);
 }
 
+void sched_idle(struct vcpu *v)
+{
+    struct slot *s = slot_of(v);
+
+    s->state = VCPU_HALTED;
+    s->wake_on_interrupt = true;
+}
+
 uint64_t sched_ran(const struct slot *s)
 {
     uint64_t since = atomic_load_explicit(&s->share.since, memory_order_relaxed);

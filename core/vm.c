@@ -76,7 +76,7 @@ int vm_setup(const struct config *config, int64_t unix_time)
     for (unsigned i = 0; i < config->vms; i++) {
         const struct vm_config *c = &config->vm[i];
 
-        vms[i] = (struct vm){ .config = c, .index = i };
+        vms[i] = (struct vm){ .config = c, .index = i, .target_mib = c->memory_mib };
         if (!allowed_cpus(c, &vms[i].allowed)) {
             log_error("vm %s: cpus: none of them is there, the machine has 0 to %u", c->name, cpu_count() - 1);
             return -EINVAL;
@@ -216,6 +216,22 @@ uint64_t vm_tick(const struct vm *vm)
     return (still ? atomic_load(&vm->left_at) : rdtsc()) + vm->tsc_base;
 }
 
+void vm_set_target(struct vm *vm, uint64_t mib)
+{
+    atomic_store(&vm->target_mib, mib);
+    spin_lock(&vm->lock);
+    if (vm->board)
+        board_pulse(vm->board, BOARD_GSI_HINTS);
+    spin_unlock(&vm->lock);
+}
+
+uint64_t vm_balloon_report(struct vm *vm, uint64_t holds)
+{
+    atomic_store(&vm->balloon, holds);
+    atomic_store(&vm->has_balloon, true);
+    return (vm->config->memory_mib - atomic_load(&vm->target_mib)) * MIB / PAGE_SIZE;
+}
+
 void vm_crash(struct vm *vm, struct vcpu *v, const char *why)
 {
     log_warn("vm %s has failed and is stopped: %s", vm->config->name, why);
@@ -273,6 +289,7 @@ static void destroy(struct vm *vm)
         page_free(ptr_hpa(vm->board), vm->board_order);
     vm->board = NULL;
     spin_unlock(&vm->lock);
+    vm->balloon = vm->has_balloon = 0;
     if (vm->pmap.chunks)
         pmap_destroy(&vm->pmap);
 }

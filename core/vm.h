@@ -57,6 +57,9 @@ struct vm {
     _Atomic uint64_t left_at;  /* TSC when the last one left: time goes on from there */
     uint64_t tsc_base;         /* tick = TSC + tsc_base: tick 0 is the start */
     struct exit_stats exits;   /* of earlier lives */
+    _Atomic uint64_t target_mib; /* of its memory it is to keep; the rest is for its balloon */
+    _Atomic uint64_t balloon;  /* pages that its balloon has, as the guest says */
+    _Atomic bool has_balloon;  /* it has said so */
     struct pmap pmap;
     struct board *board;
     unsigned board_order;
@@ -101,6 +104,12 @@ bool vm_enter(struct vm *vm);
 void vm_left(struct vm *vm);
 /* Its clock: TSC + tsc_base, standing still while it is paused. */
 uint64_t vm_tick(const struct vm *vm);
+/*
+ * How much of its memory the guest is to keep, 1 MiB to all of it. It is told, and does so if and when it likes: its
+ * driver asks by hypercall, saying how many pages its balloon has (vm_balloon_report: how many it should have).
+ */
+void vm_set_target(struct vm *vm, uint64_t mib);
+uint64_t vm_balloon_report(struct vm *vm, uint64_t holds);
 /* Stops it with a dump: it made a mistake. On the vCPU's own pCPU. */
 void vm_crash(struct vm *vm, struct vcpu *v, const char *why);
 const char *vm_state_name(const struct vm *vm);

@@ -91,6 +91,11 @@ static void stop(struct vcpu *v, const char *why)
     vm_crash(vm_of(v), v, why);
 }
 
+static uint64_t balloon(struct vcpu *v, uint64_t holds)
+{
+    return vm_balloon_report(vm_of(v), holds);
+}
+
 /* The real time of day: the firmware's clock at start, carried on by the TSC. */
 static uint64_t start_ns, start_tsc;
 
@@ -115,7 +120,7 @@ const struct vcpu_ops vm_vcpu_ops = {
     .msr_read = msr_read, .msr_write = msr_write, .cr8 = cr8, .set_cr8 = set_cr8, .pending = pending,
     .take_interrupt = take_interrupt, .apicv_state = apicv_state, .apic_written = apic_written,
     .apic_ended = apic_ended, .hypercall = hypercall_handle, .quick_hypercall = hypercall_quick, .halt = sched_halt,
-    .interrupt = sched_interrupt,
+    .idle = sched_idle, .balloon = balloon, .interrupt = sched_interrupt,
     .stop = stop, .wallclock = wallclock_at_start, .resume = sched_resume, .goes_on = sched_goes_on,
 };
 

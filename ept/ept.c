@@ -168,6 +168,27 @@ void ept_clear(struct ept *ept, struct gpa gpa)
     ept->generation++;
 }
 
+struct hpa ept_unhook(struct ept *ept, struct gpa gpa)
+{
+    uint64_t *t = (uint64_t *)ept->root.v, *e = NULL, old;
+
+    for (unsigned l = EPT_ROOT; l >= EPT_2M; l--) {
+        e = &t[level_index(gpa, l)];
+        if (!present(*e))
+            return HPA(0);
+        if (is_leaf(*e, l))
+            break;
+        t = table(*e);
+    }
+    old = *e;
+    set(e, 0);
+    ept->generation++;
+    if (old & E_LARGE)
+        return HPA(0);
+    ept->tables--;
+    return HPA(old & E_ADDR);
+}
+
 struct ept_mapping ept_lookup(const struct ept *ept, struct gpa gpa)
 {
     unsigned level;

@@ -56,6 +56,11 @@ uint64_t *ept_find_empty(struct ept *ept, struct gpa gpa);
 void ept_fill(uint64_t *entry, struct hpa hpa, enum ept_prot prot);
 /* Clears the entry that maps gpa, whatever its level, if there is one. */
 void ept_clear(struct ept *ept, struct gpa gpa);
+/*
+ * Takes away what maps the 2 MiB around gpa: a large page, or the table of small ones (not the tables above). The table,
+ * or HPA_NONE; after ept_flush it is the caller's to free.
+ */
+struct hpa ept_unhook(struct ept *ept, struct gpa gpa);
 
 /*
  * Invalidation without broadcasts. Whoever enters a guest calls ept_enter as the last thing before, and ept_leave after

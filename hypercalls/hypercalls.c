@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
+#include "hypercalls/calls.h"
 #include "hypercalls/hypercalls.h"
 #include "include/mirrorball/hypercall.h"
 #include "lib/errno.h"
@@ -13,7 +14,11 @@ static int64_t call_version(struct vcpu *v)
 }
 
 static const hypercall calls[] = {
-    [MIRRORBALL_CALL_VERSION] = call_version,
+    [MIRRORBALL_CALL_VERSION]    = call_version,
+    [MIRRORBALL_CALL_FREE_PAGES] = call_free_pages,
+    [MIRRORBALL_CALL_ZERO_PAGES] = call_zero_pages,
+    [MIRRORBALL_CALL_IDLE]       = call_idle,
+    [MIRRORBALL_CALL_BALLOON]    = call_balloon,
 };
 
 void hypercall_handle(struct vcpu *v)

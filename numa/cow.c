@@ -22,8 +22,7 @@ static void claim(struct pmap *pmap, struct hpa page, struct gpa gpa)
     p->sharer = sharer(pmap, gpa);
 }
 
-/* The counter of pages shared like this one. */
-static uint64_t *shared_like(struct pmap *pmap, struct hpa page)
+uint64_t *pmap_shared_like(struct pmap *pmap, struct hpa page)
 {
     return page_of(page)->kind == PAGE_ORIGIN ? &pmap->counts.files : &pmap->counts.content;
 }
@@ -119,7 +118,7 @@ bool pmap_touch(struct pmap *pmap, struct gpa gpa, unsigned node)
 static int own_shared(struct pmap *pmap, uint64_t *e, struct gpa gpa, unsigned node)
 {
     struct hpa old = HPA(*e & P_ADDR), page;
-    uint64_t *count = shared_like(pmap, old);
+    uint64_t *count = pmap_shared_like(pmap, old);
 
     if (commons_withdraw(old)) {
         claim(pmap, old, gpa);
@@ -181,17 +180,15 @@ bool pmap_adopt(struct pmap *pmap, struct gpa gpa, const void *from)
     return true;
 }
 
-int pmap_split(struct pmap *pmap, uint64_t *chunk, struct gpa gpa)
+int pmap_split(struct pmap *pmap, uint64_t *chunk)
 {
     struct hpa page = HPA(*chunk & P_ADDR);
-    struct gpa base = GPA(ALIGN_DOWN(gpa.v, PAGE_SIZE_2M));
     uint64_t table = 0;
 
     if (pmap_make_table(pmap, &table))
         return -ENOMEM;
     for (uint64_t i = 0; i < CHUNK_PAGES; i++)
         ((uint64_t *)(table & P_ADDR))[i] = (page.v + i * PAGE_SIZE) | P_PRESENT;
-    pmap_detach(pmap, base);
     page_split(page, PAGE_ORDER_2M);
     *chunk = table;
     return 0;

@@ -113,6 +113,14 @@ int pmap_init(struct pmap *pmap, uint16_t id, uint64_t memory, unsigned nodes)
     return 0;
 }
 
+void pmap_let_go(uint64_t entry)
+{
+    if (entry & P_SHARED)
+        commons_drop(HPA(entry & P_ADDR));
+    else if (entry & P_PRESENT)
+        page_free(HPA(entry & P_ADDR), PAGE_ORDER_4K);
+}
+
 static void destroy_chunk(uint64_t chunk)
 {
     uint64_t *pages = (uint64_t *)(chunk & P_ADDR);
@@ -121,12 +129,8 @@ static void destroy_chunk(uint64_t chunk)
         page_free(HPA(chunk & P_ADDR), PAGE_ORDER_2M);
         return;
     }
-    for (unsigned i = 0; i < CHUNK_PAGES; i++) {
-        if (pages[i] & P_SHARED)
-            commons_drop(HPA(pages[i] & P_ADDR));
-        else if (pages[i] & P_PRESENT)
-            page_free(HPA(pages[i] & P_ADDR), PAGE_ORDER_4K);
-    }
+    for (unsigned i = 0; i < CHUNK_PAGES; i++)
+        pmap_let_go(pages[i]);
     page_free(ptr_hpa(pages), PAGE_ORDER_4K);
 }
 
@@ -143,15 +147,46 @@ void pmap_destroy(struct pmap *pmap)
     memset(pmap, 0, sizeof(*pmap));
 }
 
-void pmap_detach(struct pmap *pmap, struct gpa gpa)
+/* What is beside it in a large page stays mapped, if there is memory for the table. */
+static void clear(struct ept *ept, struct gpa gpa)
+{
+    struct ept_mapping m = ept_lookup(ept, gpa);
+    struct ept_slot slot;
+
+    if (m.level == EPT_2M && (m.prot & EPT_W))
+        (void)ept_prepare(ept, gpa, EPT_4K, &slot);
+    ept_clear(ept, gpa);
+}
+
+void pmap_detach_pages(struct pmap *pmap, struct gpa gpa, uint64_t pages)
 {
     for (unsigned n = 0; n < pmap->nodes; n++) {
         struct ept *ept = &pmap->ept[n];
         uint64_t before = ept->generation;
 
-        ept_clear(ept, gpa);
+        for (uint64_t i = 0; i < pages; i++)
+            clear(ept, GPA(gpa.v + i * PAGE_SIZE));
         if (ept->generation != before)
             ept_flush(ept);
+    }
+}
+
+void pmap_detach(struct pmap *pmap, struct gpa gpa)
+{
+    pmap_detach_pages(pmap, gpa, 1);
+}
+
+void pmap_detach_chunk(struct pmap *pmap, struct gpa gpa)
+{
+    for (unsigned n = 0; n < pmap->nodes; n++) {
+        struct ept *ept = &pmap->ept[n];
+        uint64_t before = ept->generation;
+        struct hpa table = ept_unhook(ept, gpa);
+
+        if (ept->generation != before)
+            ept_flush(ept);
+        if (table.v)
+            page_free(table, PAGE_ORDER_4K);
     }
 }
 

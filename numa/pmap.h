@@ -25,6 +25,7 @@ struct pmap_counts {
     uint64_t files, content;   /* of these, shared by origin and by content */
     uint64_t zeros;            /* of these, found to be zero and given back */
     uint64_t faults, breaks;   /* EPT violations on RAM; writes to a shared page that made a copy */
+    uint64_t returned;         /* that the guest has given back (numa/hints.h), over its life */
 };
 
 struct pmap {

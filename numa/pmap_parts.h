@@ -49,8 +49,18 @@ struct gpa pmap_chunk_base(const struct pmap *pmap, uint64_t chunk);
 /* Makes an empty chunk a table. -ENOMEM. */
 int pmap_make_table(struct pmap *pmap, uint64_t *chunk);
 
-/* After this no processor reaches the page that gpa was mapped to, until the next fault there. */
+/* After this no processor reaches what these pages were mapped to, until the next fault there. */
+void pmap_detach_pages(struct pmap *pmap, struct gpa gpa, uint64_t pages);
 void pmap_detach(struct pmap *pmap, struct gpa gpa);
+
+/* The same for all of a chunk; the EPTs' tables for it are freed. */
+void pmap_detach_chunk(struct pmap *pmap, struct gpa gpa);
+
+/* The counter of pages shared like this one. */
+uint64_t *pmap_shared_like(struct pmap *pmap, struct hpa page);
+
+/* What the entry of a page named is let go; no processor reaches it any more. */
+void pmap_let_go(uint64_t entry);
 
 /* Backs a RAM page with one of its own: first touch, or a write to a shared page. -ENOMEM. */
 int pmap_own(struct pmap *pmap, struct gpa gpa, unsigned node);
@@ -59,7 +69,7 @@ int pmap_own(struct pmap *pmap, struct gpa gpa, unsigned node);
 bool pmap_adopt(struct pmap *pmap, struct gpa gpa, const void *from);
 
 /* A large page becomes 512 small ones. -ENOMEM. */
-int pmap_split(struct pmap *pmap, uint64_t *chunk, struct gpa gpa);
+int pmap_split(struct pmap *pmap, uint64_t *chunk);
 
 /*
  * Content sharing, each for a small private page of this pmap; false: it is not what it was thought to be (no harm

@@ -98,7 +98,7 @@ static void look_large(struct pmap *pmap, uint64_t *chunk)
         at.worth++;
     if (++at.page < CHUNK_PAGES)
         return;
-    if (at.worth < SPLIT_WORTH || pmap_split(pmap, chunk, pmap_chunk_base(pmap, at.chunk)))
+    if (at.worth < SPLIT_WORTH || pmap_split(pmap, chunk))
         next_chunk();
     else
         at.page = at.worth = 0;

@@ -31,6 +31,8 @@ struct vcpu_ops {
     void (*hypercall)(struct vcpu *v);             /* VMCALL at CPL 0: number and arguments in v->regs, result to rax */
     bool (*quick_hypercall)(struct vcpu *v);       /* the same on the short way (vmx/quick.h); false: not this one */
     void (*halt)(struct vcpu *v);                  /* HLT: not to run until something is pending */
+    void (*idle)(struct vcpu *v);                  /* the same whatever RFLAGS.IF says */
+    uint64_t (*balloon)(struct vcpu *v, uint64_t holds); /* pages the guest's balloon has; that it should have */
     void (*interrupt)(uint8_t vector);             /* an interrupt of the real machine ended the guest's run */
     void (*stop)(struct vcpu *v, const char *why); /* this VM has made a mistake it cannot go on from */
     uint64_t (*wallclock)(struct vcpu *v);         /* ns since 1970 at the VM's tick 0 */

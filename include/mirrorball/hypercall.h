@@ -2,6 +2,12 @@
 /* Copyright (C) 2026 The Mirrorball authors */
 #pragma once
 
+#ifdef __KERNEL__
+#include <linux/types.h>
+#else
+#include <stdint.h>
+#endif
+
 /* CPUID leaf 0x40000000: EBX, ECX, EDX. */
 #define MIRRORBALL_SIGNATURE    "MirrorBall\0\0"
 
@@ -16,5 +22,33 @@
 /* Returns MIRRORBALL_ABI_VERSION of the hypervisor. No arguments, no errors. */
 #define MIRRORBALL_CALL_VERSION 0
 
+/*
+ * Hints about memory, none of them needed. Both calls take the guest-physical address of an array of ranges, which is
+ * read once, and its length, 1 to MIRRORBALL_MAX_RANGES. They do the ranges in their order, at least one and perhaps not
+ * all, and return how many; an error is that of the first range: -EINVAL, misaligned, no page or too many; -EFAULT, not
+ * RAM; also of the array.
+ *
+ * FREE_PAGES: nothing that is in these pages is needed. They are zero when they are touched next.
+ * ZERO_PAGES: the same, and they are wanted at once: zeroed pages are put there, as long as the machine has some.
+ */
+#define MIRRORBALL_CALL_FREE_PAGES  1
+#define MIRRORBALL_CALL_ZERO_PAGES  2
+#define MIRRORBALL_MAX_RANGES       64
+#define MIRRORBALL_MAX_RANGE_PAGES  1024
+
+struct mirrorball_range {
+    uint64_t gpa;       /* of the first page */
+    uint64_t count;     /* of 4 KiB pages, 1 to MIRRORBALL_MAX_RANGE_PAGES */
+};
+
+/* There is nothing to do until an interrupt is pending, whatever RFLAGS.IF says. No arguments; returns 0. */
+#define MIRRORBALL_CALL_IDLE    3
+
+/*
+ * rdi: how many pages the guest's balloon holds now. Returns how many it should hold. The device's interrupt says that
+ * this has changed.
+ */
+#define MIRRORBALL_CALL_BALLOON 4
+
 /* Major version in the upper half: calls of an older major version may be gone. */
-#define MIRRORBALL_ABI_VERSION  0x00010000
+#define MIRRORBALL_ABI_VERSION  0x00010001

@@ -10,6 +10,7 @@ import lab
 STOPPED = {
     "triple": r"triple fault",
     "nowhere": r"it executes where there is no memory",
+    "giveaway": r"triple fault",
 }
 # These go on where the processor would let them, or are stopped like those above; no third way.
 ENDS = ("ports", "msrs", "badstate", "realmode", "vmcalls", "hunt")

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
+#include "include/mirrorball/hypercall.h"
 #include "lib/string.h"
 #include "tests/guests/rt/rt.h"
 
@@ -251,6 +252,19 @@ static void crash_vmcalls(void)
     survived("vmcalls");
 }
 
+/* All of its memory, with its code, stack and page tables: nothing is left to go on with. */
+static void crash_giveaway(void)
+{
+    static struct mirrorball_range ranges[16];
+    uint64_t n = 0, result = MIRRORBALL_CALL_FREE_PAGES;
+
+    for (uint64_t at = MIB; n < ARRAY_SIZE(ranges) && at < MIB + ram_above_1m; at += MIB)
+        ranges[n++] = (struct mirrorball_range){ at, MIB / PAGE_SIZE };
+    for (uint64_t i = 0; i < n; i++)
+        __asm__ volatile("vmcall" : "+a"(result) : "D"(&ranges[i]), "S"(1) : "memory");
+    survived("giveaway");
+}
+
 /* Memory must come empty: whatever another guest left there would be found here. Then it is filled with a pattern. */
 static void crash_hunt(void)
 {
@@ -283,7 +297,7 @@ static const struct { const char *name; void (*fn)(void); } ways[] = {
     { "triple", crash_triple }, { "nowhere", crash_nowhere }, { "cli-hlt", crash_cli_hlt }, { "spin", crash_spin },
     { "loop", crash_loop }, { "reset", crash_reset }, { "ports", crash_ports }, { "msrs", crash_msrs },
     { "badstate", crash_badstate }, { "realmode", crash_realmode },
-    { "vmcalls", crash_vmcalls }, { "hunt", crash_hunt }, { "beat", crash_beat },
+    { "vmcalls", crash_vmcalls }, { "giveaway", crash_giveaway }, { "hunt", crash_hunt }, { "beat", crash_beat },
 };
 
 static bool is_word(const char *text, const char *word)

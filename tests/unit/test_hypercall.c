@@ -12,17 +12,24 @@
 #include "include/mirrorball/hypercall.h"
 #include "tests/unit/vcpu_fake.h"
 
-static int64_t call(uint64_t number)
+static int64_t call_with(uint64_t number, uint64_t rdi, uint64_t rsi)
 {
     struct guest_regs before;
 
     for (unsigned i = 0; i < 16; i++)
         vcpu.regs.r[i] = ~(uint64_t)i << 32;
     vcpu.regs.rax = number;
+    vcpu.regs.rdi = rdi;
+    vcpu.regs.rsi = rsi;
     before = vcpu.regs;
     hypercall_handle(&vcpu);
     assert_memory_equal(&vcpu.regs.r[1], &before.r[1], 15 * sizeof(uint64_t)); /* only rax changes */
     return (int64_t)vcpu.regs.rax;
+}
+
+static int64_t call(uint64_t number)
+{
+    return call_with(number, UINT64_MAX, UINT64_MAX);
 }
 
 static void test_version(void **state)
@@ -35,11 +42,143 @@ static void test_version(void **state)
 /* All 64 bits of the number count. */
 static void test_unknown(void **state)
 {
-    static const uint64_t numbers[] = { 1, 2, 3, 100, 0xffffffff, BIT(32), BIT(63), UINT64_MAX };
+    static const uint64_t numbers[] = { 5, 100, 0xffffffff, BIT(32), BIT(63), UINT64_MAX };
 
     for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
         assert_int_equal(call(numbers[i]), -ENOSYS);
     assert_int_equal(world.stops, 0);
+}
+
+#define ARRAY_AT 0x1000ul
+
+static int64_t with_ranges(uint64_t number, const struct mirrorball_range *range, uint64_t n)
+{
+    assert_int_equal(pmap_write(&guest, GPA(ARRAY_AT), range, n * sizeof(*range)), 0);
+    return call_with(number, ARRAY_AT, n);
+}
+
+static void fill(uint64_t gpa, uint64_t pages)
+{
+    for (uint64_t i = 0; i < pages; i++)
+        assert_int_equal(pmap_write(&guest, GPA(gpa + i * PAGE_SIZE), "filled", 6), 0);
+}
+
+static bool is_zero(uint64_t gpa)
+{
+    char text[6] = "......";
+
+    assert_int_equal(pmap_read(&guest, GPA(gpa), text, sizeof(text)), 0);
+    return !memcmp(text, "\0\0\0\0\0", 6);
+}
+
+/* What is given back is the machine's, and reads as zero; what is beside it stays. */
+static void test_free_pages(void **state)
+{
+    const struct mirrorball_range range[] = { { 0x10000, 4 }, { 0x20000, 1 }, { 2 * MIB, 512 } };
+    uint64_t free;
+
+    fill(0x10000, 5);
+    fill(0x20000, 2);
+    fill(2 * MIB, 512);
+    fill(ARRAY_AT, 1);
+    free = free_pages();
+    assert_int_equal(with_ranges(MIRRORBALL_CALL_FREE_PAGES, range, 3), 3);
+    assert_int_equal(free_pages(), free + 5 + 512);
+    assert_int_equal(guest.counts.returned, 5 + 512);
+    assert_true(is_zero(0x10000) && is_zero(0x13000) && is_zero(0x20000) && is_zero(2 * MIB));
+    assert_false(is_zero(0x14000) || is_zero(0x21000));
+    assert_int_equal(with_ranges(MIRRORBALL_CALL_FREE_PAGES, range, 3), 3);         /* there is nothing more */
+    assert_int_equal(free_pages(), free + 5 + 512);
+}
+
+static void test_zero_pages(void **state)
+{
+    const struct mirrorball_range range[] = { { 0x10000, 2 }, { 2 * MIB, 512 } };
+    uint64_t touched;
+
+    fill(0x10000, 2);
+    fill(2 * MIB, 1);
+    touched = guest.counts.touched;
+    assert_int_equal(with_ranges(MIRRORBALL_CALL_ZERO_PAGES, range, 2), 2);
+    assert_int_equal(guest.counts.touched, touched + 1);    /* the array's; all others are backed as before */
+    assert_true(is_zero(0x10000) && is_zero(2 * MIB));
+}
+
+/* One call does not go on for ever. */
+static void test_some_now_some_later(void **state)
+{
+    struct mirrorball_range range[MIRRORBALL_MAX_RANGES];
+
+    for (unsigned i = 0; i < ARRAY_SIZE(range); i++)
+        range[i] = (struct mirrorball_range){ 2 * MIB, 512 };
+    assert_int_equal(with_ranges(MIRRORBALL_CALL_FREE_PAGES, range, ARRAY_SIZE(range)), 2);
+    for (unsigned i = 0; i < ARRAY_SIZE(range); i++)
+        range[i] = (struct mirrorball_range){ 2 * MIB, 1 };
+    assert_int_equal(with_ranges(MIRRORBALL_CALL_FREE_PAGES, range, ARRAY_SIZE(range)), ARRAY_SIZE(range));
+}
+
+static void test_bad_ranges(void **state)
+{
+    static const struct { struct mirrorball_range range; int err; } bad[] = {
+        { { 0x10001, 1 }, -EINVAL }, { { 0x10800, 1 }, -EINVAL }, { { 0x10000, 0 }, -EINVAL },
+        { { 0x10000, MIRRORBALL_MAX_RANGE_PAGES + 1 }, -EINVAL }, { { 0, UINT64_MAX }, -EINVAL },
+        { { 0, BIT(52) + 1 }, -EINVAL }, { { PMAP_HOLE, 1 }, -EFAULT }, { { PMAP_HOLE - PAGE_SIZE, 2 }, -EFAULT },
+        { { GUEST_MEMORY, 1 }, -EFAULT }, { { GUEST_MEMORY - PAGE_SIZE, 2 }, -EFAULT }, { { 0xfee00000, 1 }, -EFAULT },
+        { { 0xfec00000, 1 }, -EFAULT }, { { 4 * GIB, 1 }, -EFAULT }, { { -PAGE_SIZE, 1 }, -EFAULT },
+        { { -PAGE_SIZE, 2 }, -EFAULT }, { { BIT(63), 1024 }, -EFAULT },
+    };
+
+    for (uint64_t number = MIRRORBALL_CALL_FREE_PAGES; number <= MIRRORBALL_CALL_ZERO_PAGES; number++) {
+        for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+            const struct mirrorball_range two[] = { { 0x20000, 1 }, bad[i].range };
+
+            fill(0x10000, 1);
+            fill(0x20000, 1);
+            assert_int_equal(with_ranges(number, &bad[i].range, 1), bad[i].err);
+            assert_false(is_zero(0x10000));
+            assert_int_equal(with_ranges(number, two, 2), 1);   /* what was good before it is done */
+            assert_true(is_zero(0x20000));
+        }
+    }
+    assert_int_equal(world.stops, 0);
+}
+
+static void test_bad_arrays(void **state)
+{
+    static const struct { uint64_t at, n; int err; } bad[] = {
+        { ARRAY_AT, 0, -EINVAL }, { ARRAY_AT, MIRRORBALL_MAX_RANGES + 1, -EINVAL }, { ARRAY_AT, UINT64_MAX, -EINVAL },
+        { ARRAY_AT, BIT(60) + 1, -EINVAL }, { GUEST_MEMORY, 1, -EFAULT }, { GUEST_MEMORY - 8, 1, -EFAULT },
+        { PMAP_HOLE - 16, 2, -EFAULT }, { 0xfee00000, 1, -EFAULT }, { UINT64_MAX, 1, -EFAULT }, { -8ul, 64, -EFAULT },
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+        assert_int_equal(call_with(MIRRORBALL_CALL_FREE_PAGES, bad[i].at, bad[i].n), bad[i].err);
+        assert_int_equal(call_with(MIRRORBALL_CALL_ZERO_PAGES, bad[i].at, bad[i].n), bad[i].err);
+    }
+}
+
+/* Ranges that overlap each other, and the page that holds the array, which was read before. */
+static void test_lies(void **state)
+{
+    const struct mirrorball_range range[] = {
+        { ARRAY_AT, 1 }, { 2 * MIB, 1 }, { 2 * MIB, 512 }, { 2 * MIB - PAGE_SIZE, 3 }, { ARRAY_AT, 1 },
+    };
+    uint64_t free;
+
+    fill(2 * MIB - PAGE_SIZE, 3);
+    free = free_pages();
+    assert_int_equal(with_ranges(MIRRORBALL_CALL_FREE_PAGES, range, 5), 5);
+    assert_true(is_zero(ARRAY_AT) && is_zero(2 * MIB) && is_zero(2 * MIB - PAGE_SIZE));
+    assert_in_range(free_pages(), free + 513, free + 514);  /* the page of the array may be new */
+}
+
+static void test_idle_and_balloon(void **state)
+{
+    assert_int_equal(call(MIRRORBALL_CALL_IDLE), 0);
+    assert_int_equal(world.idles, 1);
+    world.balloon_wanted = 77;
+    assert_int_equal(call_with(MIRRORBALL_CALL_BALLOON, 123, 0), 77);
+    assert_int_equal(world.balloon, 123);
 }
 
 int main(void)
@@ -47,6 +186,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_version, vcpu_setup),
         cmocka_unit_test_setup(test_unknown, vcpu_setup),
+        cmocka_unit_test_setup(test_free_pages, vcpu_setup),
+        cmocka_unit_test_setup(test_zero_pages, vcpu_setup),
+        cmocka_unit_test_setup(test_some_now_some_later, vcpu_setup),
+        cmocka_unit_test_setup(test_bad_ranges, vcpu_setup),
+        cmocka_unit_test_setup(test_bad_arrays, vcpu_setup),
+        cmocka_unit_test_setup(test_lies, vcpu_setup),
+        cmocka_unit_test_setup(test_idle_and_balloon, vcpu_setup),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,6 +30,7 @@
 static void model_ipi(uint32_t apic_id, uint8_t vector);
 static void model_pause(void);
 static void model_clear(struct ept *ept, struct gpa gpa);
+static struct hpa model_unhook(struct ept *ept, struct gpa gpa);
 static void model_flush(struct ept *ept);
 static void model_free(struct hpa page, unsigned order);
 static void model_drop(struct hpa page);
@@ -43,6 +44,7 @@ static struct ept_mapping model_lookup(const struct ept *ept, struct gpa gpa);
 #include "ept/flush.c"
 #undef cpu_pause
 #define ept_clear    model_clear
+#define ept_unhook   model_unhook
 #define ept_flush    model_flush
 #define page_free    model_free
 #define commons_drop model_drop
@@ -52,7 +54,9 @@ static struct ept_mapping model_lookup(const struct ept *ept, struct gpa gpa);
 #include "numa/pmap.c"
 #include "numa/cow.c"
 #include "numa/scan.c"
+#include "numa/hints.c"
 #undef ept_clear
+#undef ept_unhook
 #undef ept_flush
 #undef page_free
 #undef commons_drop
@@ -243,6 +247,18 @@ static void model_clear(struct ept *ept, struct gpa gpa)
     others_run();
 }
 
+static struct hpa model_unhook(struct ept *ept, struct gpa gpa)
+{
+    struct hpa table;
+
+    if (mutation == NO_CLEAR || mutation == LATE_DETACH || (mutation == NO_CLEAR_ON_NODE_1 && ept->pages.ctx))
+        return HPA_NONE;
+    others_run();
+    table = ept_unhook(ept, gpa);
+    others_run();
+    return table;
+}
+
 static void model_flush(struct ept *ept)
 {
     uint64_t generation = ept->generation;
@@ -404,6 +420,23 @@ static void hypervisor_access(unsigned v, unsigned page, unsigned what)
         expected[v][page] = what == 1 ? value : 0;
 }
 
+/* The guest gives back a page, a few, or all around one. */
+static void give_back_some(unsigned v, unsigned page)
+{
+    uint64_t many[] = { 1, 1, 1, 15, 15, 15, 15, CHUNK_PAGES }, n = many[pick(ARRAY_SIZE(many))];
+    struct gpa from = n == CHUNK_PAGES ? GPA(PAGE_SIZE_2M) : gpa_of(page);
+
+    if (!pmap_is_ram(&vm[v], from, n * PAGE_SIZE))
+        return;
+    if (pick(4))
+        pmap_give_back(&vm[v], from, n);
+    else
+        pmap_renew(&vm[v], from, n, node_of(current));
+    for (unsigned p = 0; p < PAGES; p++)
+        if (gpa_of(p).v - from.v < n * PAGE_SIZE)
+            expected[v][p] = 0;
+}
+
 static void one_step(void)
 {
     unsigned c = pick(FAKE_CPUS), v = pick(VMS), what = pick(100);
@@ -418,6 +451,8 @@ static void one_step(void)
             leave(c);
         if (what < 64)
             hypervisor_access(v, pick(PAGES), what % 3);
+        else if (what == 64 && !pick(8)) /* seldom: what is scanned is to become shared */
+            give_back_some(v, pick(PAGES));
         else
             scan_step(ticks += 1000000, 1);
     }
@@ -469,9 +504,9 @@ static int outcome(enum mutation m, uint64_t start, uint64_t steps)
             fprintf(stderr, "%s: %s\n", mutation_names[m], what);
         if (!what && getenv("MODEL_VERBOSE"))
             for (unsigned v = 0; v < VMS; v++)
-                fprintf(stderr, "vm %u: faults %lu touches %lu breaks %lu touched %lu content %lu zeros %lu\n", v,
-                        vm[v].counts.faults, touches, vm[v].counts.breaks, vm[v].counts.touched, vm[v].counts.content,
-                        vm[v].counts.zeros);
+                fprintf(stderr, "vm %u: faults %lu touches %lu breaks %lu touched %lu content %lu zeros %lu returned %lu\n",
+                        v, vm[v].counts.faults, touches, vm[v].counts.breaks, vm[v].counts.touched,
+                        vm[v].counts.content, vm[v].counts.zeros, vm[v].counts.returned);
         _exit(what ? 1 : 0);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);

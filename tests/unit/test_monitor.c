@@ -67,6 +67,8 @@ struct vm *vm_by_name(const char *name)
     return NULL;
 }
 
+void vm_set_target(struct vm *vm, uint64_t mib) { vm->target_mib = mib; }
+
 void vm_exits(struct vm *vm, struct exit_stats *out)
 {
     memset(out, 0, sizeof(*out));
@@ -259,6 +261,24 @@ static void test_mem(void **state)
     assert_null(strstr(text, "(null)"));             /* each kind of page has a name */
 }
 
+static void test_mem_target(void **state)
+{
+    assert_null(strstr(say("mem"), "balloon"));
+    say("mem beta 40");
+    assert_int_equal(vms[1].target_mib, 40);
+    for (unsigned i = 0; i < 4; i++) {
+        static const char *const wrong[] = { "mem beta 0", "mem beta 65", "mem beta x", "mem beta 99999999999999999999" };
+
+        assert_non_null(strstr(say(wrong[i]), "beta can keep 1 to 64 MiB"));
+        assert_int_equal(vms[1].target_mib, 40);
+    }
+    assert_non_null(strstr(say("mem gamma 3"), "no VM has the name gamma"));
+    assert_non_null(strstr(say("mem beta"), "usage: mem"));
+    vms[1].has_balloon = true;
+    vms[1].balloon = 6144;
+    assert_non_null(strstr(say("mem"), "vm beta         gave back 0 pages; is to keep 40 MiB, its balloon has 6144 pages"));
+}
+
 static void test_stat(void **state)
 {
     const char *text = say("stat beta");
@@ -412,6 +432,7 @@ int main(void)
         cmocka_unit_test_setup(test_one_piece, setup),
         cmocka_unit_test_setup(test_long_answer, setup),
         cmocka_unit_test_setup(test_mem, setup),
+        cmocka_unit_test_setup(test_mem_target, setup),
         cmocka_unit_test_setup(test_stat, setup),
         cmocka_unit_test_setup(test_stat_times, setup),
         cmocka_unit_test_setup(test_trace, setup),

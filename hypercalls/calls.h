@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#pragma once
+
+#include "vmx/vcpu.h"
+
+/* Calls that are not in hypercalls.c: arguments in v->regs, the result is for rax. See docs/hypercalls.md. */
+
+/* hypercalls/hints.c */
+int64_t call_free_pages(struct vcpu *v);
+int64_t call_zero_pages(struct vcpu *v);
+int64_t call_idle(struct vcpu *v);
+int64_t call_balloon(struct vcpu *v);
