@@ -11,6 +11,7 @@
 #include "lib/log.h"
 #include "numa/page.h"
 #include "numa/scan.h"
+#include "vmx/steal.h"
 #include "vmx/vmcs_io.h"
 
 /*
@@ -158,8 +159,11 @@ static void load(struct run_queue *q, struct slot *s)
 {
     if (q->loaded == s)
         return;
+    if (q->loaded)
+        steal_preempted(&q->loaded->vcpu);
     unload(q);
     vcpu_load(&s->vcpu);
+    steal_resumed(&s->vcpu, share_waited(&s->share, rdtsc()));
     q->loaded = s;
 }
 
@@ -319,7 +323,10 @@ static bool look_awake(struct run_queue *q, struct slot *s)
         share_join(&s->share, q->floor, s->fresh ? 0 : (s->moved ? MOVE_CREDIT : 1) * slice_ticks());
         s->moved = false;
         s->share.woken = s->share.woken ? s->share.woken : rdtsc();
+        s->share.waits = s->share.waits ? s->share.waits : rdtsc();
     }
+    if (!awake)
+        s->share.waits = 0;
     return s->share.awake = awake;
 }
 

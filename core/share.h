@@ -16,6 +16,8 @@ struct share {
     bool awake;                /* could run when it was last looked at */
     uint64_t vtime;            /* virtual ticks */
     _Atomic uint64_t since;    /* TSC when it began to run, 0: it does not */
+    uint64_t waits;            /* TSC since when it could run but does not, 0: it runs, or could not */
+    uint64_t waited;           /* ticks of that in all, but for what goes on now */
     uint64_t woken;            /* TSC of its waking if it has not run since, else 0 */
     uint64_t ran;              /* ticks in all */
     uint64_t worst_wait;       /* longest time from waking to running */
@@ -27,17 +29,26 @@ static inline void share_begin(struct share *s, uint64_t now)
     if (s->woken && now - s->woken > s->worst_wait)
         s->worst_wait = now - s->woken;
     s->woken = 0;
+    s->waited += s->waits ? now - s->waits : 0;
+    s->waits = 0;
     atomic_store_explicit(&s->since, now, memory_order_relaxed);
 }
 
-/* It has run since share_begin. */
+/* It has run since share_begin, and now waits if it could go on. */
 static inline void share_end(struct share *s, uint64_t now)
 {
     uint64_t ran = now - atomic_load_explicit(&s->since, memory_order_relaxed);
 
     atomic_store_explicit(&s->since, 0, memory_order_relaxed);
     s->ran += ran;
+    s->waits = now;
     s->vtime += ran * CONFIG_DEFAULT_WEIGHT / s->weight;
+}
+
+/* Ticks in which it could run but did not. */
+static inline uint64_t share_waited(const struct share *s, uint64_t now)
+{
+    return s->waited + (s->waits ? now - s->waits : 0);
 }
 
 /* It comes to a queue, or can run again. */

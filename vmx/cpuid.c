@@ -8,6 +8,7 @@
 #include "vmx/pvclock.h"
 #include "vmx/quick.h"
 #include "vmx/setup.h"
+#include "vmx/steal.h"
 
 #define B(n) (1u << (n))
 
@@ -153,7 +154,7 @@ static struct cpuid_result hypervisor_leaf(uint32_t leaf)
     case 0x40000100:
         return (struct cpuid_result){ { 0x40000101, 0x4b4d564b, 0x564b4d56, 0x0000004d } }; /* "KVMKVMKVM" */
     case 0x40000101:
-        return (struct cpuid_result){ { PVCLOCK_FEATURES, 0, 0, 0 } };
+        return (struct cpuid_result){ { PVCLOCK_FEATURES | STEAL_FEATURE, 0, 0, 0 } };
     default:
         return (struct cpuid_result){ 0 };
     }

@@ -11,6 +11,7 @@
 #include "vmx/pvclock.h"
 #include "vmx/quick.h"
 #include "vmx/setup.h"
+#include "vmx/steal.h"
 
 typedef int (*msr_read_fn)(struct vcpu *v, uint32_t msr, uint64_t *value);
 typedef int (*msr_write_fn)(struct vcpu *v, uint32_t msr, uint64_t value);
@@ -173,6 +174,19 @@ static int read_clock(struct vcpu *v, uint32_t msr, uint64_t *value)
     return 0;
 }
 
+static int write_steal(struct vcpu *v, uint32_t msr, uint64_t value)
+{
+    (void)msr;
+    return steal_write(v, value);
+}
+
+static int read_steal(struct vcpu *v, uint32_t msr, uint64_t *value)
+{
+    (void)msr;
+    *value = v->steal.msr;
+    return 0;
+}
+
 /* MTRRs (SDM vol. 3, 12.11): kept for the guest to read back; guest memory is write-back by its EPT. */
 #define MTRRCAP_WC    BIT(10)
 #define MTRRCAP_FIXED BIT(8)
@@ -265,6 +279,7 @@ static const struct msr_rule {
     { MSR_MISC_ENABLE,     MSR_MISC_ENABLE,     false, read_misc_enable, write_misc_enable },
     { MSR_DEBUGCTL,        MSR_DEBUGCTL,        false, read_debugctl, write_debugctl },
     { MSR_PVCLOCK_WALL,    MSR_PVCLOCK_SYSTEM,  false, read_clock, write_clock },
+    { MSR_STEAL_TIME,      MSR_STEAL_TIME,      false, read_steal, write_steal },
 };
 
 /* Those found lately, by a hash of the MSR; any processor may replace one. */

@@ -183,6 +183,7 @@ void vcpu_reset(struct vcpu *v, const struct vcpu_start *start)
     v->ept_generation = 0;
     v->mtrr = (struct vcpu_mtrr){ .def_type = 0xc06 }; /* as firmware leaves them: on, write-back */
     v->clock = (struct pvclock){ 0 };
+    v->steal = (struct steal){ .waited = v->steal.waited };
     set_controls(v);
     set_segments(start);
     set_system(v, start);

@@ -52,6 +52,8 @@ struct vcpu_extra {
 };
 
 struct pvclock { uint64_t msr, wall_msr; uint32_t version; };
+/* waited: ticks that it had waited for a pCPU when it last got one; stolen: those since the guest wants to know. */
+struct steal { uint64_t msr, waited, stolen; uint32_t version; };
 
 #define EXIT_RING 64u          /* a power of two */
 struct exit_record { uint64_t tsc, rip, qualification; uint32_t reason; };
@@ -86,6 +88,7 @@ struct vcpu {
     struct vcpu_extra extra;
     struct vcpu_mtrr mtrr;
     struct pvclock clock;
+    struct steal steal;
     struct cpuid_answer cpuid[CPUID_ANSWERS];
     struct exit_stats exits;
     struct exit_record ring[EXIT_RING];

@@ -82,6 +82,22 @@ def linux_smp(t):
         m.wait("Mirrorball leaves", r"^mirrorball: exit success$", 90)
 
 
+# Both compute; then, of 100 ticks of its clock, how many were the other one's.
+BUSY = "while :; do :; done & sleep 3"
+STOLEN = ("s() { set -- $(head -n 1 /proc/stat); t=$(($2+$3+$4+$5+$6+$7+$8+$9)); x=$9; }; "
+          "s; T=$t X=$x; sleep 4; s; echo stolen=$(((x-X)*100/(t-T)))")
+
+
+def half_is_stolen(m, names):
+    for name in names:
+        m.focus(name)
+        m.send(f"{BUSY}\r")
+    m.shell("two that compute have half of the processor each, and know it", STOLEN, r"stolen=(4\d|5\d)$")
+    for name in names:
+        m.focus(name)
+        m.send("kill $!\r")
+
+
 @lab.scenario("linux-shared-processor", seconds=480)
 def linux_shared(t):
     names = ("one", "two")
@@ -93,6 +109,7 @@ def linux_shared(t):
         for name in names:
             at_shell(m, name, 1)
             no_complaint(m, name)
+        half_is_stolen(m, names)
         for name in names:
             power_off(m, name)
         m.wait("Mirrorball leaves", r"^mirrorball: exit success$", 90)

@@ -303,6 +303,8 @@ static void test_weights_hold(void **state)
                 double off = share > want ? share / want - 1 : 1 - share / want;
 
                 worst = MAX(worst, off);
+                assert_in_range(sched_ran(&slots[v][n]) + share_waited(&slots[v][n].share, fake_cpu.tsc), RUN - MS,
+                                RUN + MS);
                 if (off > 0.1)
                     fail_msg("seed %u: vm %u weight %u: %.3f of a pCPU, due %.3f", seed, v, configs[v].weight, share,
                              want);
