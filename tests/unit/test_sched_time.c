@@ -126,6 +126,7 @@ void vmx_run(struct guest_regs *regs)
         struct processor *p = me();
 
         assert_true(cpu_set_has(&s->vm->allowed, cpu_index()));
+        assert_false(s->vm->paused);
         begin(g);
         p->runs = s;
         p->entered = fake_cpu.tsc;
@@ -142,7 +143,7 @@ void vmx_run(struct guest_regs *regs)
             g->wake_at = fake_cpu.tsc + 1 + (uint64_t)rand() % (40 * MS);
             g->burst = 1 + (uint64_t)rand() % g->most;
         } else {
-            g->waits_since = fake_cpu.tsc;
+            g->waits_since = s->vm->paused ? 0 : fake_cpu.tsc;
         }
         s->vcpu.look_at = 0;
     } while (sched_resume(&s->vcpu));
@@ -154,21 +155,26 @@ static void processor(unsigned index)
     sched_loop();
 }
 
+/* When the next thing happens to this pCPU, unless another one does it. */
+static uint64_t own_event(const struct processor *p)
+{
+    uint64_t when = p->ipi ? fake_cpu.tsc : p->timer;
+
+    if (p->runs) {
+        when = MIN(when, p->entered + LOOK_MS * MS);
+        if (guest_of(p->runs)->sleeper)
+            when = MIN(when, p->entered + guest_of(p->runs)->burst);
+    }
+    return when;
+}
+
 /* When the next thing happens to anybody. */
 static uint64_t next_event(void)
 {
     uint64_t when = UINT64_MAX;
 
-    for (unsigned i = 0; i < fake_cpu_count; i++) {
-        struct processor *p = &cpus[i];
-
-        when = MIN(when, p->ipi ? fake_cpu.tsc : p->timer);
-        if (p->runs) {
-            when = MIN(when, p->entered + LOOK_MS * MS);
-            if (guest_of(p->runs)->sleeper)
-                when = MIN(when, p->entered + guest_of(p->runs)->burst);
-        }
-    }
+    for (unsigned i = 0; i < fake_cpu_count; i++)
+        when = MIN(when, own_event(&cpus[i]));
     for (unsigned v = 0; v < vms; v++)
         for (unsigned n = 0; n < configs[v].vcpus; n++)
             when = MIN(when, guests[v][n].wake_at);
@@ -183,7 +189,7 @@ static void wake_sleepers(void)
             if (guests[v][n].wake_at > fake_cpu.tsc)
                 continue;
             guests[v][n].wake_at = UINT64_MAX;
-            guests[v][n].waits_since = fake_cpu.tsc;
+            guests[v][n].waits_since = vm[v].paused ? 0 : fake_cpu.tsc;
             pending[v][n] = true;
             cpus[slots[v][n].vcpu.cpu].ipi = true;
         }
@@ -197,10 +203,14 @@ static void simulate(uint64_t ticks)
     while (fake_cpu.tsc < end) {
         unsigned first = (unsigned)rand() % fake_cpu_count;
 
-        fake_cpu.tsc = MAX(fake_cpu.tsc, next_event());
+        fake_cpu.tsc = MIN(end, MAX(fake_cpu.tsc, next_event()));
         wake_sleepers();
-        for (unsigned i = 0; i < fake_cpu_count; i++)
-            swapcontext(&outside, &cpus[(first + i) % fake_cpu_count].context);
+        for (unsigned i = 0; i < fake_cpu_count; i++) {
+            struct processor *p = &cpus[(first + i) % fake_cpu_count];
+
+            if (own_event(p) <= fake_cpu.tsc)
+                swapcontext(&outside, &p->context);
+        }
     }
 }
 
@@ -292,7 +302,7 @@ static void test_weights_hold(void **state)
 {
     double worst = 0;
 
-    for (unsigned seed = 1; seed <= 150; seed++) {
+    for (unsigned seed = 1; seed <= 600; seed++) {
         machine(seed);
         for (unsigned n = 2 + seed % (VMS - 1); n; n--)
             add_vm(1 + (unsigned)rand() % VCPUS, 64u << rand() % 4, ~0ull, false);
@@ -329,33 +339,77 @@ static uint64_t wait_bound(unsigned v)
     return bound;
 }
 
-/* Sleepers with computers, weights and affinities of all kinds: who can run does within what the weights give. */
-static void test_nobody_is_forgotten(void **state)
+static struct { uint64_t computer, sleeper; } worst;
+
+/* Who can run does within what the weights give, and has run at all. */
+static void check_waits(unsigned seed)
 {
-    uint64_t worst_computer = 0, worst_sleeper = 0;
+    for (unsigned v = 0; v < vms; v++) {
+        for (unsigned n = 0; n < configs[v].vcpus; n++) {
+            struct guest *g = &guests[v][n];
+            uint64_t *most = g->sleeper ? &worst.sleeper : &worst.computer;
+            uint64_t wait = MAX(g->worst_wait, g->waits_since ? fake_cpu.tsc - g->waits_since : 0);
 
-    for (unsigned seed = 1; seed <= 150; seed++) {
-        machine(seed);
-        for (unsigned n = 2 + seed % (VMS - 1); n; n--)
-            add_vm(1 + (unsigned)rand() % VCPUS, 128u << rand() % 3, 1 + (uint64_t)rand() % 15, rand() % 2);
-        simulate(2500 * MS);
-        for (unsigned v = 0; v < vms; v++) {
-            for (unsigned n = 0; n < configs[v].vcpus; n++) {
-                struct guest *g = &guests[v][n];
-                uint64_t wait = MAX(g->worst_wait, g->waits_since ? fake_cpu.tsc - g->waits_since : 0);
-
-                assert_true(g->ran > 0);
-                if (g->sleeper)
-                    worst_sleeper = MAX(worst_sleeper, wait);
-                else
-                    worst_computer = MAX(worst_computer, wait);
-                if (wait > wait_bound(v))
-                    fail_msg("seed %u: vm %u vcpu %u waited %lu us", seed, v, n, wait / 1000);
-            }
+            assert_true(g->ran > 0);
+            *most = MAX(*most, wait);
+            if (wait > wait_bound(v))
+                fail_msg("seed %u: vm %u vcpu %u waited %lu us", seed, v, n, wait / 1000);
         }
     }
-    print_message("longest wait: %lu us of who computes, %lu us of who slept\n", worst_computer / 1000,
-                  worst_sleeper / 1000);
+}
+
+/* Sleepers with computers, weights and affinities of all kinds. */
+static void add_mixed_vms(unsigned seed)
+{
+    machine(seed);
+    for (unsigned n = 2 + seed % (VMS - 1); n; n--)
+        add_vm(1 + (unsigned)rand() % VCPUS, 128u << rand() % 3, 1 + (uint64_t)rand() % 15, rand() % 2);
+}
+
+static void test_nobody_is_forgotten(void **state)
+{
+    memset(&worst, 0, sizeof(worst));
+    for (unsigned seed = 1; seed <= 600; seed++) {
+        add_mixed_vms(seed);
+        simulate(2500 * MS);
+        check_waits(seed);
+    }
+    print_message("longest wait: %lu us of who computes, %lu us of who slept\n", worst.computer / 1000,
+                  worst.sleeper / 1000);
+}
+
+/* As vm.c does it, from any processor. */
+static void set_paused(unsigned v, bool paused)
+{
+    vm[v].paused = paused;
+    for (unsigned n = 0; n < configs[v].vcpus; n++) {
+        cpus[slots[v][n].vcpu.cpu].ipi = true;
+        if (!cpus[slots[v][n].vcpu.cpu].runs || cpus[slots[v][n].vcpu.cpu].runs != &slots[v][n])
+            guests[v][n].waits_since = paused || guests[v][n].wake_at != UINT64_MAX ? 0 : fake_cpu.tsc;
+    }
+}
+
+/* VMs are paused and go on at any time, their devices meanwhile wake who sleeps: nothing of it is lost. */
+static void test_pauses(void **state)
+{
+    memset(&worst, 0, sizeof(worst));
+    for (unsigned seed = 1; seed <= 600; seed++) {
+        add_mixed_vms(seed);
+        simulate(500 * MS);                    /* each has run */
+        for (unsigned i = 0; i < 20; i++) {
+            unsigned v = (unsigned)rand() % vms;
+
+            set_paused(v, !vm[v].paused);
+            simulate((uint64_t)rand() % (100 * MS));
+        }
+        for (unsigned v = 0; v < vms; v++)
+            if (vm[v].paused)
+                set_paused(v, false);
+        simulate(500 * MS);
+        check_waits(seed);
+    }
+    print_message("longest wait where VMs are paused: %lu us of who computes, %lu us of who slept\n",
+                  worst.computer / 1000, worst.sleeper / 1000);
 }
 
 /* One that sleeps and wakes, beside three that compute on the same pCPU, waits no longer than a slice. */
@@ -363,7 +417,7 @@ static void test_wakes_within_a_slice(void **state)
 {
     uint64_t worst = 0;
 
-    for (unsigned seed = 1; seed <= 200; seed++) {
+    for (unsigned seed = 1; seed <= 600; seed++) {
         machine(seed);
         add_vm(1, 256, 2, true);
         for (unsigned n = 0; n < 3; n++) {     /* those that come are owed nothing */
@@ -382,7 +436,7 @@ static void test_wakes_at_once(void **state)
 {
     uint64_t worst = 0;
 
-    for (unsigned seed = 1; seed <= 200; seed++) {
+    for (unsigned seed = 1; seed <= 600; seed++) {
         machine(seed);
         for (unsigned n = 0; n < 3; n++)
             add_vm(1, 256, 2, false);
@@ -400,7 +454,7 @@ static void test_wakes_at_once(void **state)
 /* No pCPU is idle while somebody waits who may run there. */
 static void test_no_idle_beside_waiting(void **state)
 {
-    for (unsigned seed = 1; seed <= 100; seed++) {
+    for (unsigned seed = 1; seed <= 400; seed++) {
         uint64_t ran = 0;
 
         machine(seed);
@@ -435,6 +489,7 @@ int main(void)
         cmocka_unit_test_setup(test_one_each_stays, setup),
         cmocka_unit_test_setup(test_weights_hold, setup),
         cmocka_unit_test_setup(test_nobody_is_forgotten, setup),
+        cmocka_unit_test_setup(test_pauses, setup),
         cmocka_unit_test_setup(test_wakes_within_a_slice, setup),
         cmocka_unit_test_setup(test_wakes_at_once, setup),
         cmocka_unit_test_setup(test_no_idle_beside_waiting, setup),
