@@ -186,6 +186,7 @@ struct hpa ept_unhook(struct ept *ept, struct gpa gpa)
     if (old & E_LARGE)
         return HPA(0);
     ept->tables--;
+    ept->recent_region = UINT64_MAX; /* it may have been this one */
     return HPA(old & E_ADDR);
 }
 

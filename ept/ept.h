@@ -25,7 +25,7 @@ struct ept {
     struct hpa root;
     struct ept_pages pages;
     uint64_t tables;           /* pages in use, the root included */
-    uint64_t *recent;          /* table of 4 KiB pages used last, and which 2 MiB it is for: tables stay until the end */
+    uint64_t *recent;          /* table of 4 KiB pages used last, and which 2 MiB it is for */
     uint64_t recent_region;
     _Atomic uint64_t generation; /* counts changes that make a translation wrong that a processor may have kept */
 };

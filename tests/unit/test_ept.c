@@ -132,7 +132,6 @@ static void test_clear(void **state)
     assert_true(ept.generation > generation);
 }
 
-/* Where memory ends during prepare, every translation is as before. */
 /* The short way to an empty entry: only where all tables are there and nothing is mapped. */
 static void test_find_empty(void **state)
 {
@@ -161,6 +160,20 @@ static void test_find_empty(void **state)
     assert_non_null(ept_find_empty(&ept, GPA(0x5000)));
 }
 
+/* A table that was taken away is not the one used last any more. */
+static void test_find_empty_after_unhook(void **state)
+{
+    struct hpa table;
+
+    map(0x4000, EPT_4K, 0x10000);
+    assert_non_null(ept_find_empty(&ept, GPA(0x5000)));
+    table = ept_unhook(&ept, GPA(0x4000));
+    assert_true(table.v != 0);
+    assert_null(ept_find_empty(&ept, GPA(0x5000)));
+    release(NULL, table);
+}
+
+/* Where memory ends during prepare, every translation is as before. */
 static void test_prepare_without_memory(void **state)
 {
     map(0x80000000, EPT_1G, 0x40000000);
@@ -179,7 +192,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_empty), TEST(test_levels), TEST(test_entry_bits), TEST(test_split),
-        TEST(test_large_over_small_is_refused), TEST(test_clear), TEST(test_find_empty),
+        TEST(test_find_empty), TEST(test_find_empty_after_unhook),
         TEST(test_large_over_small_is_refused), TEST(test_clear), TEST(test_prepare_without_memory),
     };
 
