@@ -172,8 +172,9 @@ test: install-deps ## run every test: unit tests on the host, boot tests in emul
 
 SOAK_STEPS ?= 400000000
 
-soak: install-deps ## the model of invalidation, for some hours (SOAK_STEPS=N)
-	@$(MAKE) --no-print-directory $(BUILD)/host/test_invalidation
+soak: install-deps ## the long boot scenarios, then the model of invalidation for some hours (SOAK_STEPS=N)
+	@$(MAKE) --no-print-directory all drivers $(BUILD)/host/test_invalidation
+	@tests/run --long
 	@SOAK_STEPS=$(SOAK_STEPS) $(BUILD)/host/test_invalidation
 
 bench: install-deps ## measure: native Linux against a guest, on the same emulator

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Copyright (C) 2026 The Mirrorball authors
-"""Debian guests of several vCPUs, all of which work at the same time; and two that share a processor."""
+"""Debian guests of several vCPUs, with a processor each and sharing them: all work at the same time; their clocks."""
 
 import re
 
@@ -9,11 +9,13 @@ import lab
 # Kernel command line: without the kernel's own regular work (docs/configuration.md, "Quiet guests").
 QUIET = "nowatchdog sysctl.vm.compaction_proactiveness=0 sysctl.vm.stat_interval=3600"
 IDLE_SECONDS = 10
+PAUSE_SECONDS = 4
 COMPLAINTS = "stall|lockup|unstable|skew|lost|hung|Call Trace|BUG:|cut here"
 # n: centiseconds since the guest's start. w PROCESSOR...: how long a loop on each of them takes, all at the same time.
 FUNCTIONS = ("n() { sed 's/ .*//;s/[.]//' /proc/uptime; }",
              "w() ( a=$(n); for c; do taskset -c $c awk 'BEGIN{while(i++<20000);}' & done; wait; "
              "echo took-$# $(($(n)-a)) )")
+CLOCKS = "echo clocks $(cat /sys/class/rtc/rtc0/since_epoch) $(date +%s) $(n)"
 
 
 def ready(m, name, vcpus, start, head):
@@ -113,3 +115,91 @@ def linux_shared(t):
         for name in names:
             power_off(m, name)
         m.wait("Mirrorball leaves", r"^mirrorball: exit success$", 90)
+
+
+# --- clocks -----------------------------------------------------------------------------
+
+class Clocks:
+    """What the guest with the keyboard says the time is, and the machine's TSC then: that of its last exit."""
+
+    def __init__(self, m, name):
+        since = m.mark()
+        m.send(f"sleep 1; {CLOCKS}\r")
+        m.focus("the monitor")
+        while not (found := m.find(r"clocks (\d+) (\d+) (\d+)$", since)) and not m.trial.time_is_over():
+            m.command(f"trace {name}")
+        self.ticks = max(int(tsc) for tsc in re.findall(r"tsc (\d+)", m.command(f"trace {name}")))
+        self.rtc, self.date, self.up = int(found[1]), int(found[2]), int(found[3]) / 100
+
+
+def pause(m, name, seconds):
+    """Stops a VM for at least so many seconds of the machine; the monitor has the keyboard."""
+    m.command(f"vm pause {name}")
+    lab.top_of(m, seconds + 1)
+    m.command(f"vm resume {name}")
+
+
+def clocks_agree(t, m, name, before, after, paused, tolerance):
+    """All clocks of the guest have gone on alike, and with the machine but for a pause of at least so many seconds."""
+    hz = float(m.find(r"^mirrorball: TSC runs at (\d+\.\d+) MHz")[1]) * 1e6
+    host, up = (after.ticks - before.ticks) / hz, after.up - before.up
+    rtc, date = after.rtc - before.rtc, after.date - before.date
+    seen = f"the machine's clock {host:.2f} s, its own {up:.2f} s, RTC {rtc} s, date {date} s, paused for {paused} s"
+    print(f"{name}: {seen}")
+    t.check(f"{name}: its clocks agree", max(abs(rtc - up), abs(date - up)) <= 1 + tolerance * up, seen)
+    if paused:
+        t.check(f"{name}: its time stood still meanwhile", up <= host - paused + 1 + tolerance * host, seen)
+    else:
+        t.check(f"{name}: its clock goes with the machine's", abs(host - up) <= 1 + tolerance * host, seen)
+
+
+def clock_stands_still(t, m, name):
+    """Over a pause; before it the guest's clock goes with the machine's."""
+    first = Clocks(m, name)
+    m.focus(name)
+    second = Clocks(m, name)
+    clocks_agree(t, m, name, first, second, 0, 0.01)
+    pause(m, name, PAUSE_SECONDS)
+    m.focus(name)
+    clocks_agree(t, m, name, second, Clocks(m, name), PAUSE_SECONDS, 0.01)
+
+
+@lab.scenario("linux-many-vcpus", seconds=900, long=True)
+def linux_many(t):
+    """More vCPUs than processors; one guest is held to one of them."""
+    octo, one = lab.linux_section("octo", memory=384, vcpus=8), lab.linux_section("one") + "cpus = 2\n"
+    with t.machine(t.image(lab.config(octo, one), lab.linux()), cpus=4, memory=1024) as m:
+        for name, vcpus in (("octo", 8), ("one", 1)):
+            ready(m, name, vcpus, 0, rf"\[{name}\] ")
+        at_shell(m, "one", 1)
+        at_shell(m, "octo", 8)
+        define(m, "octo")
+        scales(t, m, "octo", 8, 2.5)
+        clock_stands_still(t, m, "octo")
+        t.check("pinning is honoured", places(m, "one") == [2], m.text()[-400:])
+        for name in ("octo", "one"):
+            m.focus(name)
+            no_complaint(m, name)
+            power_off(m, name)
+        m.wait("Mirrorball leaves", r"^mirrorball: exit success$", 90)
+
+
+@lab.scenario("ten-minutes", seconds=3600, long=True)
+def ten_minutes(t):
+    """Idle for more than ten minutes of its time, with a pause in the midst: no clock is complained of."""
+    with t.machine(t.image(lab.config(lab.linux_section("calm", vcpus=2)), lab.linux()), cpus=1, platform="bochs") as m:
+        ready(m, "calm", 2, 0, "")
+        at_shell(m, "calm", 2)
+        define(m, "calm")
+        for seconds, paused in ((300, 5), (300, 0)):
+            before = Clocks(m, "calm")
+            if paused:
+                pause(m, "calm", paused)
+            m.focus("calm")
+            m.shell(f"it sleeps for {seconds} s", f"sleep {seconds}; echo slept=$?", "slept=0$", 1500)
+            clocks_agree(t, m, "calm", before, Clocks(m, "calm"), paused, 0.001)
+            m.focus("calm")
+        no_complaint(m, "calm")
+        m.shell("its clock is still the TSC or kvmclock",
+                "cat /sys/devices/system/clocksource/clocksource0/current_clocksource", r"^.*(tsc|kvm-clock)$")
+        power_off(m, "calm")
