@@ -3,6 +3,7 @@
 #pragma once
 
 #include "lib/types.h"
+#include "numa/policy.h"
 
 /* mirrorball.conf as understood. Strings are terminated; limits are the parser's and it refuses what is longer. */
 #define CONFIG_MAX_VMS       16
@@ -56,6 +57,7 @@ struct config {
     bool apicv;                /* where the processor has it */
     enum config_numa numa;
     unsigned numa_fake_nodes;
+    struct policy_settings policy; /* where memory goes; on: if there are several nodes */
     unsigned overcommit;       /* percent of the machine's memory that may be promised to VMs */
     unsigned scan;             /* pages a second that are looked at for content sharing at most */
     struct vm_config vm[CONFIG_MAX_VMS];

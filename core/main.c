@@ -16,6 +16,7 @@
 #include "lib/log.h"
 #include "numa/commons.h"
 #include "numa/page.h"
+#include "numa/sample.h"
 #include "vmx/apicv.h"
 #include "vmx/caps.h"
 #include "vmx/setup.h"
@@ -232,6 +233,7 @@ static int prepare(const struct boot_info *boot)
         return err;
     }
     choose_apicv(boot->config);
+    sample_init(&boot->config->policy, vmx_caps.ept_access_bits);
     err = commons_init();
     if (err) {
         log_error("there is too little machine memory");

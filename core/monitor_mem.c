@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
-#include "arch/x86/percpu.h"
 #include "core/monitor_parts.h"
 #include "numa/page.h"
 #include "numa/scan.h"
@@ -19,7 +18,8 @@ static uint64_t ept_pages(const struct vm *vm)
 
 static void print_kinds(const struct page_counts *c)
 {
-    static const char *const kinds[] = { "free", "hypervisor", "tables", "private", "zeros", "origin", "content" };
+    static const char *const kinds[] = { "free", "hypervisor", "tables", "private", "zeros", "origin", "content",
+                                          "replicas" };
 
     monitor_print("machine memory: %lu pages (%lu MiB), %lu free (%lu MiB)\n", c->total, mib(c->total), c->free,
                   mib(c->free));
@@ -97,23 +97,4 @@ void monitor_mem(int argc, char **argv)
     for (unsigned i = 0; i < vm_count(); i++)
         print_vm(vm_at(i));
     print_sum(&c);
-}
-
-void monitor_numa(int argc, char **argv)
-{
-    struct page_counts c;
-
-    (void)argc, (void)argv;
-    monitor_print("node  free MiB  used MiB  distances\n");
-    for (unsigned n = 0; n < page_nodes(); n++) {
-        page_count(n, &c);
-        monitor_print("%4u %9lu %9lu ", n, mib(c.free), mib(c.total - c.free));
-        for (unsigned to = 0; to < page_nodes(); to++)
-            monitor_print(" %u", page_distance(n, to));
-        monitor_print("\n      cpus");
-        for (unsigned i = 0; i < cpu_count(); i++)
-            if (cpu_of(i)->node == n)
-                monitor_print(" %u", i);
-        monitor_print("\n");
-    }
 }

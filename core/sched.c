@@ -10,6 +10,7 @@
 #include "lib/errno.h"
 #include "lib/log.h"
 #include "numa/page.h"
+#include "numa/sample.h"
 #include "numa/scan.h"
 #include "vmx/steal.h"
 #include "vmx/vmcs_io.h"
@@ -287,6 +288,7 @@ static void poll_console(struct run_queue *q)
 static void run_due(struct run_queue *q)
 {
     poll_console(q);
+    sample_poll(rdtsc(), tsc_khz());
     for (struct slot *s = q->head; s; s = s->next)
         run_timers(s);
 }

@@ -192,6 +192,43 @@ static int set_numa(struct parser *p, const char *value)
     return 0;
 }
 
+static int set_numa_policy(struct parser *p, const char *value)
+{
+    if (strcmp(value, "auto") && strcmp(value, "off"))
+        return fail(p, "expected auto or off, found \"%.*s\"", SHOWN, value);
+    p->out->policy.on = value[0] == 'a';
+    return 0;
+}
+
+/* The policy's numbers: key, range, default, where it goes. */
+static const struct policy_key { const char *name; unsigned min, max, normal; size_t at; } policy_keys[] = {
+    { "numa-interval",   1, 60000,   100,    offsetof(struct policy_settings, interval_ms) },
+    { "numa-sample",     1, 10000000, 200000, offsetof(struct policy_settings, rate) },
+    { "numa-window",     1, POLICY_MAX_COUNT, 2, offsetof(struct policy_settings, window) },
+    { "numa-moves",      0, 1000000, 20000,  offsetof(struct policy_settings, moves) },
+    { "numa-page-moves", 0, POLICY_MAX_COUNT, 4, offsetof(struct policy_settings, page_moves) },
+    { "numa-reset",      1, 3600,    10,     offsetof(struct policy_settings, reset_s) },
+};
+
+static unsigned *policy_number(struct config *c, const struct policy_key *k)
+{
+    return (unsigned *)((char *)&c->policy + k->at);
+}
+
+/* The parser knows which key it is at. */
+static int set_policy_number(struct parser *p, const char *value)
+{
+    const struct policy_key *k = policy_keys;
+    uint64_t n;
+
+    while (strcmp(k->name, p->key))
+        k++;
+    if (!number_in(value, k->min, k->max, &n))
+        return fail(p, "expected a number from %u to %u, found \"%.*s\"", k->min, k->max, SHOWN, value);
+    *policy_number(p->out, k) = (unsigned)n;
+    return 0;
+}
+
 static int set_apicv(struct parser *p, const char *value)
 {
     if (strcmp(value, "auto") && strcmp(value, "off"))
@@ -366,6 +403,13 @@ static int set_vif(struct parser *p, const char *value)
 static const struct key keys[] = {
     { "console", SECTION_GLOBAL, false, set_console },
     { "numa",    SECTION_GLOBAL, false, set_numa    },
+    { "numa-policy", SECTION_GLOBAL, false, set_numa_policy },
+    { "numa-interval", SECTION_GLOBAL, false, set_policy_number },
+    { "numa-sample", SECTION_GLOBAL, false, set_policy_number },
+    { "numa-window", SECTION_GLOBAL, false, set_policy_number },
+    { "numa-moves", SECTION_GLOBAL, false, set_policy_number },
+    { "numa-page-moves", SECTION_GLOBAL, false, set_policy_number },
+    { "numa-reset", SECTION_GLOBAL, false, set_policy_number },
     { "log",     SECTION_GLOBAL, false, set_log     },
     { "apicv",   SECTION_GLOBAL, false, set_apicv   },
     { "kernel",  SECTION_VM,     false, set_kernel  },
@@ -385,7 +429,7 @@ static const struct key keys[] = {
 static int unknown_key(struct parser *p)
 {
     if (p->section == SECTION_GLOBAL)
-        return fail(p, "unknown key, expected console, numa, overcommit, scan, log or apicv in [global]");
+        return fail(p, "unknown key, expected console, numa, numa-..., overcommit, scan, log or apicv in [global]");
     return fail(p, "unknown key, expected kernel, ramdisk, extra, memory, share, vcpus, weight, cpus, disk or vif in "
                 "[vm NAME]");
 }
@@ -530,6 +574,9 @@ static void set_defaults(struct config *c)
     c->numa = CONFIG_NUMA_AUTO;
     c->overcommit = 100;
     c->scan = CONFIG_DEFAULT_SCAN;
+    c->policy.on = true;
+    for (size_t i = 0; i < ARRAY_SIZE(policy_keys); i++)
+        *policy_number(c, &policy_keys[i]) = policy_keys[i].normal;
 }
 
 static int parse_lines(struct parser *p, struct span rest)

@@ -202,3 +202,46 @@ struct ept_mapping ept_lookup(const struct ept *ept, struct gpa gpa)
         .prot = *e & E_PROT, .accessed = *e & E_ACCESSED, .dirty = *e & E_DIRTY,
     };
 }
+
+/* The bits of one entry, taken out of it while processors may set others. */
+static uint64_t take_bits(uint64_t *e)
+{
+    uint64_t bits = *(volatile uint64_t *)e & (E_ACCESSED | E_DIRTY);
+
+    if (bits)
+        __atomic_fetch_and(e, ~bits, __ATOMIC_RELAXED);
+    return bits;
+}
+
+static void sample_table(uint64_t *t, struct ept_use *use)
+{
+    for (unsigned i = 0; i < 512; i++) {
+        uint64_t bits = take_bits(&t[i]);
+
+        use->accessed[i / 64] |= bits & E_ACCESSED ? BIT(i % 64) : 0;
+        use->dirty[i / 64] |= bits & E_DIRTY ? BIT(i % 64) : 0;
+    }
+}
+
+void ept_sample(struct ept *ept, struct gpa gpa, struct ept_use *use)
+{
+    uint64_t *t = (uint64_t *)ept->root.v;
+
+    *use = (struct ept_use){ 0 };
+    for (unsigned l = EPT_ROOT; l > EPT_4K; l--) {
+        uint64_t *e = &t[level_index(gpa, l)], bits;
+
+        if (!present(*e))
+            return;
+        if (is_leaf(*e, l)) {
+            bits = take_bits(e);
+            use->level = (enum ept_level)l;
+            use->accessed[0] = (bits & E_ACCESSED) != 0;
+            use->dirty[0] = (bits & E_DIRTY) != 0;
+            return;
+        }
+        t = table(*e);
+    }
+    use->level = EPT_4K;
+    sample_table(t, use);
+}

@@ -63,6 +63,16 @@ void ept_clear(struct ept *ept, struct gpa gpa);
 struct hpa ept_unhook(struct ept *ept, struct gpa gpa);
 
 /*
+ * Accessed and dirty bits, where the processor has them: of what is mapped in the 2 MiB at gpa, one bit for each 4 KiB
+ * page at level EPT_4K, bit 0 alone for a larger one; level 0: nothing. They are cleared, but a processor that has kept
+ * a translation sets them again only after ept_sample_again. Processors may walk the EPT meanwhile.
+ */
+struct ept_use { enum ept_level level; uint64_t accessed[8], dirty[8]; };
+void ept_sample(struct ept *ept, struct gpa gpa, struct ept_use *use);
+/* No processor keeps translations of this EPT: each next use sets its bit. As for ept_flush. */
+void ept_sample_again(struct ept *ept);
+
+/*
  * Invalidation without broadcasts. Whoever enters a guest calls ept_enter as the last thing before, and ept_leave after
  * an exit that is more than a few instructions' work; in between it takes no lock whose holder may wait for a flush, as
  * the pmap's may. What a processor has kept it uses only inside, and ept_enter says when it must be thrown away

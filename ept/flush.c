@@ -45,3 +45,9 @@ void ept_flush(struct ept *ept)
     for (unsigned i = 0; i < cpu_count(); i++)
         send_out(cpu_of(i), ept);
 }
+
+void ept_sample_again(struct ept *ept)
+{
+    ept->generation++;
+    ept_flush(ept);
+}

@@ -4,6 +4,7 @@
 #include "lib/string.h"
 #include "numa/commons.h"
 #include "numa/hash.h"
+#include "numa/move.h"
 #include "numa/pmap_parts.h"
 #include "numa/spare.h"
 
@@ -151,6 +152,8 @@ int pmap_own(struct pmap *pmap, struct gpa gpa, unsigned node)
     e = pmap_entry(*chunk, gpa);
     if (*e & P_SHARED)
         return own_shared(pmap, e, gpa, node);
+    if (*e & P_REPLICAS)
+        move_collapse(pmap, e, gpa, node);
     return *e & P_PRESENT ? 0 : own_zero(pmap, e, gpa, node);
 }
 
@@ -202,7 +205,7 @@ static uint64_t *private_entry(struct pmap *pmap, struct gpa gpa)
     if (!chunk || (chunk & P_LARGE))
         return NULL;
     e = pmap_entry(chunk, gpa);
-    return (*e & P_PRESENT) && !(*e & P_SHARED) ? e : NULL;
+    return (*e & (P_PRESENT | P_SHARED | P_REPLICAS)) == P_PRESENT ? e : NULL;
 }
 
 bool pmap_merge_zero(struct pmap *pmap, struct gpa gpa)

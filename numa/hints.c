@@ -27,7 +27,7 @@ static void drop_entries(struct pmap *pmap, uint64_t *e, uint64_t pages)
 
         uncount(pmap, old);
         e[i] = 0;
-        pmap_let_go(old);
+        pmap_let_go(pmap, old);
     }
 }
 

@@ -241,6 +241,7 @@ static struct hpa alloc_from(struct node *n, unsigned order, enum page_kind kind
     p->refs = 0;
     p->sharer = 0;
     p->hash = 0;
+    p->use = (struct page_use){ 0 };
     n->counts.free -= BIT(order);
     n->counts.by_kind[kind] += BIT(order);
     spin_unlock(&n->lock);
@@ -418,6 +419,7 @@ void page_split(struct hpa page, unsigned order)
         p[i].head = true;
         p[i].refs = p->refs;
         p[i].sharer = p->sharer + i;
+        p[i].use = (struct page_use){ 0 };
     }
     spin_unlock(&n->lock);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "lib/types.h"
+#include "numa/policy.h"
 
 /*
  * Machine memory: the memmap (one entry per machine page) and the page allocator, a buddy per node.
@@ -16,6 +17,7 @@ enum page_kind {
     PAGE_ZERO,                 /* mapped read-only where guests read what they never wrote */
     PAGE_ORIGIN,               /* guest memory, read-only, of all VMs that got it from the same file */
     PAGE_CONTENT,              /* guest memory, read-only, that was found to be equal */
+    PAGE_REPLICA,              /* a node's own copy of a page of guest memory, read-only */
     PAGE_ZEROED,               /* free, and zeroed ahead of need: counted as free */
     PAGE_SPARE,                /* free, on a processor's own list (numa/spare.h): counted as free */
     PAGE_KINDS,
@@ -36,11 +38,12 @@ struct mpage {
     bool head;                 /* first page of a block */
     _Atomic uint32_t refs;     /* pmap entries that name it */
     union {
-        struct { uint32_t next, prev; };         /* free */
+        struct { uint32_t next, prev; };         /* free; replica: next (numa/move.c) */
         uint64_t sharer;                         /* private: pmap id << 48 | guest frame */
         struct { uint32_t link; uint16_t space; }; /* origin, content: of the commons (numa/commons.h) */
     };
     uint32_t hash;             /* of its content when it was scanned last; origin, content: its key */
+    struct page_use use;       /* private: which nodes use it */
 };
 _Static_assert(sizeof(struct mpage) <= 32, "DESIGN: at most 32 bytes of memmap per machine page");
 

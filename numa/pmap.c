@@ -4,6 +4,7 @@
 #include "lib/errno.h"
 #include "lib/string.h"
 #include "numa/commons.h"
+#include "numa/move.h"
 #include "numa/pmap_parts.h"
 
 /* The pmaps there are, by id. Its lock is outside of theirs. */
@@ -113,15 +114,15 @@ int pmap_init(struct pmap *pmap, uint16_t id, uint64_t memory, unsigned nodes)
     return 0;
 }
 
-void pmap_let_go(uint64_t entry)
+void pmap_let_go(struct pmap *pmap, uint64_t entry)
 {
     if (entry & P_SHARED)
         commons_drop(HPA(entry & P_ADDR));
     else if (entry & P_PRESENT)
-        page_free(HPA(entry & P_ADDR), PAGE_ORDER_4K);
+        page_free(move_drop_copies(pmap, entry), PAGE_ORDER_4K);
 }
 
-static void destroy_chunk(uint64_t chunk)
+static void destroy_chunk(struct pmap *pmap, uint64_t chunk)
 {
     uint64_t *pages = (uint64_t *)(chunk & P_ADDR);
 
@@ -130,7 +131,7 @@ static void destroy_chunk(uint64_t chunk)
         return;
     }
     for (unsigned i = 0; i < CHUNK_PAGES; i++)
-        pmap_let_go(pages[i]);
+        pmap_let_go(pmap, pages[i]);
     page_free(ptr_hpa(pages), PAGE_ORDER_4K);
 }
 
@@ -142,7 +143,7 @@ void pmap_destroy(struct pmap *pmap)
         ept_destroy(&pmap->ept[n]);
     for (uint64_t i = 0; i < pmap_chunk_count(pmap); i++)
         if (pmap->chunks[i] & P_PRESENT)
-            destroy_chunk(pmap->chunks[i]);
+            destroy_chunk(pmap, pmap->chunks[i]);
     page_free(ptr_hpa(pmap->chunks), pmap->chunks_order);
     memset(pmap, 0, sizeof(*pmap));
 }
@@ -200,6 +201,8 @@ static struct ept_mapping wanted(struct pmap *pmap, struct gpa gpa, unsigned nod
         return (struct ept_mapping){ .level = EPT_2M, .hpa = HPA(chunk & P_ADDR), .prot = EPT_RWX };
     if (chunk)
         e = *pmap_entry(chunk, gpa);
+    if (e & P_REPLICAS)
+        return (struct ept_mapping){ .level = EPT_4K, .hpa = move_copy_on(e, node), .prot = EPT_R | EPT_X };
     if (e & P_PRESENT)
         return (struct ept_mapping){
             .level = EPT_4K, .hpa = HPA(e & P_ADDR), .prot = e & P_SHARED ? EPT_R | EPT_X : EPT_RWX,

@@ -28,6 +28,10 @@ struct pmap_counts {
     uint64_t returned;         /* that the guest has given back (numa/hints.h), over its life */
 };
 
+/* Placement (numa/policy.h). Uses are sampled ones, in pages of 4 KiB; distances as the SLIT has them, summed up. */
+struct pmap_use { uint64_t uses, local, distance, interleaved; /* distance if pages lay on all nodes in turn */ };
+struct pmap_moves { uint64_t migrations, replications, collapses, splits, replicas; /* replicas: there are now */ };
+
 struct pmap {
     struct spinlock lock;      /* guards all below; above the commons' and the nodes' locks */
     uint16_t id;
@@ -38,6 +42,8 @@ struct pmap {
     unsigned chunks_order;     /* pages of chunks */
     uint64_t tables;           /* pages of the pmap itself */
     struct pmap_counts counts;
+    struct pmap_moves moves;
+    struct pmap_use use, sampling; /* in the last sample of all pages; in the one that goes on */
     struct ept ept[NUMA_MAX_NODES];
     unsigned nodes;            /* EPTs in use */
 };

@@ -11,11 +11,15 @@
  */
 
 /* A chunk entry: address with PRESENT, and LARGE if that is one 2 MiB page and not a table of page entries. */
-/* A page entry: address with PRESENT, and SHARED if that page belongs to the commons; or ZERO alone; or 0. */
+/*
+ * A page entry: address with PRESENT, and SHARED if that page belongs to the commons or REPLICAS if nodes have copies;
+ * or ZERO alone; or 0.
+ */
 #define P_PRESENT BIT(0)
 #define P_LARGE   BIT(1)
 #define P_SHARED  BIT(2)
 #define P_ZERO    BIT(3)       /* had a page of its own, which was zero */
+#define P_REPLICAS BIT(4)      /* the page is the first of a chain: copies, then the page itself (numa/move.c) */
 #define P_ADDR    0x000ffffffffff000ull
 
 #define CHUNK_PAGES 512u
@@ -60,7 +64,7 @@ void pmap_detach_chunk(struct pmap *pmap, struct gpa gpa);
 uint64_t *pmap_shared_like(struct pmap *pmap, struct hpa page);
 
 /* What the entry of a page named is let go; no processor reaches it any more. */
-void pmap_let_go(uint64_t entry);
+void pmap_let_go(struct pmap *pmap, uint64_t entry);
 
 /* Backs a RAM page with one of its own: first touch, or a write to a shared page. -ENOMEM. */
 int pmap_own(struct pmap *pmap, struct gpa gpa, unsigned node);

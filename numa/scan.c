@@ -109,7 +109,7 @@ static bool look_small(struct pmap *pmap, uint64_t chunk, struct pair *pair)
 {
     struct gpa gpa = GPA(pmap_chunk_base(pmap, at.chunk).v + at.page * PAGE_SIZE);
     uint64_t e = *pmap_entry(chunk, gpa);
-    bool own = (e & P_PRESENT) && !(e & P_SHARED);
+    bool own = (e & (P_PRESENT | P_SHARED | P_REPLICAS)) == P_PRESENT;
 
     switch (own ? look(pmap, HPA(e & P_ADDR), pair) : FOUND_NOTHING) {
     case FOUND_ZERO:

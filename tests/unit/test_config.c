@@ -217,7 +217,7 @@ static void test_names(void **state)
 static void test_unknown_keys(void **state)
 {
     (void)state;
-    bad(GLOBAL("memory = 1"), "m.conf:2: memory: unknown key, expected console, numa, overcommit, scan, log or apicv "
+    bad(GLOBAL("memory = 1"), "m.conf:2: memory: unknown key, expected console, numa, numa-..., overcommit, scan, log or apicv "
                              "in [global]");
     bad(VM("console = com1"),
         "m.conf:4: console: unknown key, expected kernel, ramdisk, extra, memory, share, vcpus, weight, cpus, "

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include "numa/move.h"
+#include "lib/string.h"
+
+static struct hpa first_of(uint64_t e) { return HPA(e & P_ADDR); }
+static struct hpa next_of(struct hpa copy) { return HPA((uint64_t)page_of(copy)->next << PAGE_SHIFT); }
+static bool is_copy(struct hpa page) { return page_of(page)->kind == PAGE_REPLICA; }
+
+struct hpa move_page(uint64_t e)
+{
+    struct hpa p = first_of(e);
+
+    while (is_copy(p))
+        p = next_of(p);
+    return p;
+}
+
+uint8_t move_nodes(uint64_t e)
+{
+    struct hpa p = first_of(e);
+    uint8_t nodes = 0;
+
+    for (; is_copy(p); p = next_of(p))
+        nodes |= (uint8_t)BIT(page_of(p)->node);
+    return nodes | (uint8_t)BIT(page_of(p)->node);
+}
+
+struct hpa move_copy_on(uint64_t e, unsigned node)
+{
+    struct hpa p = first_of(e);
+
+    while (is_copy(p) && page_of(p)->node != node)
+        p = next_of(p);
+    return p;
+}
+
+static struct hpa alloc_on(unsigned node, unsigned order, enum page_kind kind)
+{
+    struct hpa p = page_alloc(node, order, kind);
+
+    if (!p.v || page_of(p)->node == node)
+        return p;
+    page_free(p, order); /* from another node: no help */
+    return HPA_NONE;
+}
+
+/* What the memmap knows of a page goes on with its successor. */
+static void succeed(struct hpa page, struct hpa old)
+{
+    struct mpage *to = page_of(page), *from = page_of(old);
+
+    to->refs = from->refs;
+    to->sharer = from->sharer;
+    to->hash = from->hash;
+    to->use = from->use;
+}
+
+/* All copies but one; returns the page itself. */
+static struct hpa free_copies(struct pmap *pmap, uint64_t e, struct hpa but)
+{
+    struct hpa p = first_of(e), next;
+
+    for (; is_copy(p); p = next) {
+        next = next_of(p);
+        if (p.v == but.v)
+            continue;
+        page_free(p, PAGE_ORDER_4K);
+        pmap->moves.replicas--;
+    }
+    return p;
+}
+
+struct hpa move_drop_copies(struct pmap *pmap, uint64_t e)
+{
+    return free_copies(pmap, e, HPA_NONE);
+}
+
+void move_collapse(struct pmap *pmap, uint64_t *e, struct gpa gpa, unsigned node)
+{
+    uint64_t chain = *e;
+    struct hpa stays = move_copy_on(chain, node), page;
+
+    pmap_detach(pmap, gpa);
+    *e = stays.v | P_PRESENT;
+    pmap->moves.collapses++;
+    page = free_copies(pmap, chain, stays);
+    policy_collapsed(&page_of(page)->use);
+    if (stays.v == page.v)
+        return;
+    succeed(stays, page);
+    page_set_kind(stays, PAGE_PRIVATE);
+    page_free(page, PAGE_ORDER_4K);
+    pmap->moves.replicas--;
+}
+
+/* The entry that backs gpa, and the order of what it names. */
+static uint64_t *backing(struct pmap *pmap, struct gpa gpa, unsigned *order)
+{
+    uint64_t *chunk = pmap_chunk(pmap, gpa);
+
+    *order = *chunk & P_LARGE ? PAGE_ORDER_2M : PAGE_ORDER_4K;
+    return *chunk & P_LARGE ? chunk : pmap_entry(*chunk, gpa);
+}
+
+bool move_migrate(struct pmap *pmap, struct gpa gpa, unsigned node)
+{
+    unsigned order;
+    uint64_t *e = backing(pmap, gpa, &order);
+    struct hpa old, page;
+
+    if (*e & P_REPLICAS)
+        move_collapse(pmap, e, gpa, node);
+    old = first_of(*e);
+    if (page_of(old)->node == node)
+        return true;
+    page = alloc_on(node, order, PAGE_PRIVATE);
+    if (!page.v)
+        return false;
+    if (order == PAGE_ORDER_2M)
+        pmap_detach_chunk(pmap, gpa);
+    else
+        pmap_detach(pmap, gpa);
+    memcpy(hpa_ptr(page), hpa_ptr(old), PAGE_SIZE << order); /* only now: nobody can write any more */
+    succeed(page, old);
+    *e = page.v | (*e & ~P_ADDR);
+    pmap->moves.migrations += BIT(order);
+    page_free(old, order);
+    return true;
+}
+
+/* A chain with copies on these nodes, as far as there is memory, in front of the one there is. */
+static uint64_t prepare_copies(struct pmap *pmap, uint64_t e, uint8_t nodes)
+{
+    for (unsigned n = 0; n < pmap->nodes; n++) {
+        struct hpa copy = nodes & BIT(n) ? alloc_on(n, PAGE_ORDER_4K, PAGE_REPLICA) : HPA_NONE;
+
+        if (!copy.v)
+            continue;
+        page_of(copy)->next = (uint32_t)(first_of(e).v >> PAGE_SHIFT);
+        e = copy.v | P_PRESENT | P_REPLICAS;
+        pmap->moves.replicas++;
+        pmap->moves.replications++;
+    }
+    return e;
+}
+
+bool move_replicate(struct pmap *pmap, struct gpa gpa, uint8_t nodes)
+{
+    uint64_t *e = pmap_entry(*pmap_chunk(pmap, gpa), gpa), chain = prepare_copies(pmap, *e, nodes);
+    struct hpa page = move_page(*e);
+
+    if (chain == *e)
+        return false;
+    pmap_detach(pmap, gpa); /* from here on it is mapped read-only, and nobody can write any more */
+    for (struct hpa p = first_of(chain); p.v != first_of(*e).v; p = next_of(p))
+        memcpy(hpa_ptr(p), hpa_ptr(page), PAGE_SIZE);
+    *e = chain;
+    return true;
+}
+
+/* All that one chunk has. */
+static void reclaim_chunk(struct pmap *pmap, uint64_t number)
+{
+    struct gpa base = pmap_chunk_base(pmap, number);
+    uint64_t chunk = pmap->chunks[number];
+
+    for (uint64_t i = 0; chunk && !(chunk & P_LARGE) && i < CHUNK_PAGES; i++) {
+        struct gpa gpa = GPA(base.v + i * PAGE_SIZE);
+        uint64_t *e = pmap_entry(chunk, gpa);
+
+        if (*e & P_REPLICAS)
+            move_collapse(pmap, e, gpa, page_of(move_page(*e))->node);
+    }
+}
+
+uint64_t move_reclaim(uint64_t pages)
+{
+    uint64_t sum = 0;
+
+    for (uint16_t id = 1; id <= PMAP_MAX_ID && sum < pages; id++) {
+        struct pmap *pmap = pmap_get(id);
+        uint64_t before = pmap ? pmap->moves.replicas : 0, goal = before - MIN(before, pages - sum);
+
+        for (uint64_t c = 0; pmap && pmap->moves.replicas > goal && c < pmap_chunk_count(pmap); c++)
+            reclaim_chunk(pmap, c);
+        if (!pmap)
+            continue;
+        sum += before - pmap->moves.replicas;
+        spin_unlock(&pmap->lock);
+    }
+    return sum;
+}

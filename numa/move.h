@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#pragma once
+
+#include "numa/pmap_parts.h"
+
+/*
+ * Migration, replication and collapse: the steps that change on which nodes a private page of guest memory is. The
+ * guest never notices. The pmap's lock is held, but for move_reclaim.
+ *
+ * A replicated page is a chain: its pmap entry names the newest copy (PAGE_REPLICA), each copy the next, the last one
+ * the page itself. All are mapped read-only, each on its node; nodes without one use the page itself.
+ */
+
+/* To this node, alone: whole if it is large; copies elsewhere are let go. False: no memory there, nothing was done. */
+bool move_migrate(struct pmap *pmap, struct gpa gpa, unsigned node);
+/* Copies of a small page on these nodes, which have none. False: there was no memory on any of them. */
+bool move_replicate(struct pmap *pmap, struct gpa gpa, uint8_t nodes);
+/* A replicated page becomes a single one again, on this node if there is a copy. */
+void move_collapse(struct pmap *pmap, uint64_t *e, struct gpa gpa, unsigned node);
+
+/* Of a small page's entry: the nodes that have it; the page or copy that a node uses. */
+uint8_t move_nodes(uint64_t e);
+struct hpa move_copy_on(uint64_t e, unsigned node);
+/* The page itself, replicated or not. */
+struct hpa move_page(uint64_t e);
+/* Lets the copies of an entry go that nobody can reach any more; returns the page itself. */
+struct hpa move_drop_copies(struct pmap *pmap, uint64_t e);
+
+/* Lets copies go, at least this many pages if there are so many; returns how many. No pmap's lock is held. */
+uint64_t move_reclaim(uint64_t pages);
