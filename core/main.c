@@ -215,6 +215,14 @@ static void choose_apicv(const struct config *config)
     log_info("APICv: %s", vmx_caps.apicv ? "used" : found ? "not used, as configured" : "not there");
 }
 
+static void choose_placement(const struct config *config)
+{
+    sample_init(&config->policy, vmx_caps.ept_access_bits);
+    if (topology.nodes > 1)
+        log_info("NUMA policy: %s", !config->policy.on ? "off, as configured" : vmx_caps.ept_access_bits ?
+                 "pages follow their use" : "off, the processor's EPTs have no accessed and dirty bits");
+}
+
 static int prepare(const struct boot_info *boot)
 {
     char why[128];
@@ -233,7 +241,7 @@ static int prepare(const struct boot_info *boot)
         return err;
     }
     choose_apicv(boot->config);
-    sample_init(&boot->config->policy, vmx_caps.ept_access_bits);
+    choose_placement(boot->config);
     err = commons_init();
     if (err) {
         log_error("there is too little machine memory");

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
 #include "numa/sample.h"
-#include "lib/log.h"
 #include "numa/move.h"
 
 /* A part of the sample takes at most what is due for so long. */
@@ -27,9 +26,6 @@ void sample_init(const struct policy_settings *set, bool access_bits)
 {
     policy.set = *set;
     on = set->on && access_bits && page_nodes() > 1;
-    if (page_nodes() > 1)
-        log_info("NUMA policy: %s", on ? "pages follow their use" : !set->on ? "off, as configured" :
-                 "off: the processor's EPTs have no accessed and dirty bits");
 }
 
 /* Counts what was used from where. A page counts as many times as it has parts. */

@@ -284,7 +284,44 @@ class Memory:
     def without(self, *running):
         """Free pages if the VMs that run had touched nothing: they go on while we count."""
         own = sum(sum(self.vms.get(name, ())) - self.shared.get(name, 0) for name in running)
-        return self.free + own + self.kinds["origin"] + self.kinds["content"]
+        return self.free + own + sum(self.kinds[k] for k in ("origin", "content", "replicas"))
+
+
+class Placement:
+    """What "numa" says of a VM: its moves, and how much of what it used lately was local (%)."""
+
+    def __init__(self, machine, name):
+        self.text = machine.command("numa")
+        moves = re.search(rf"^  vm {name} +migrations (\d+), replications (\d+), collapses (\d+), splits (\d+); "
+                          r"replicas (\d+)$", self.text, re.M)
+        use = re.search(rf"^  vm {name} +uses (\d+), local (\d+\.\d)%; mean distance (\d+\.\d), "
+                        r"if interleaved (\d+\.\d)$", self.text, re.M)
+        sample = re.search(r"^sample (\d+) of all pages", self.text, re.M)
+        if not moves or not use or not sample:
+            raise Failure(f"the monitor's answer to numa is not understood:\n{self.text}")
+        self.migrations, self.replications, self.collapses, self.splits, self.replicas = map(int, moves.groups())
+        self.uses, self.sample = int(use[1]), int(sample[1])
+        self.local, self.distance, self.interleaved = map(float, use.groups()[1:])
+
+
+def phase(machine, name, key):
+    """Gives the test guest "numa" another phase; the monitor has the input before and after."""
+    machine.focus(name)
+    since = machine.mark()
+    machine.send(key)
+    machine.until(f"numa: phase {key}", 60, since)
+    machine.focus("the monitor")
+
+
+def settled(machine, name, samples):
+    """The placement after so many samples more."""
+    first = Placement(machine, name)
+    while True:
+        time.sleep(POLL_SECONDS)
+        now = Placement(machine, name)
+        if now.sample >= first.sample + samples:
+            return now
+        machine.trial.need("the samples go on", not machine.trial.time_is_over(), now.text)
 
 
 def memory_of(machine):

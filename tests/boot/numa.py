@@ -29,3 +29,40 @@ def numa_fake(t):
         m.focus("the monitor")
         m.send("exit\r")
         m.wait("exit returns to the firmware", r"^mirrorball: exit success$", 60)
+
+
+SAMPLES = 12                    # in which a phase's memory has settled
+LOCAL = 85                      # % that must then be local
+QUEUE_PAGES, PAGE_MOVES = 64, 4
+
+
+@lab.scenario("numa-policy", seconds=480)
+def numa_policy(t):
+    """Pages follow their use: alone, read by all, in other hands; what all write stays, to and fro has an end."""
+    config = lab.config(lab.vm_section("numa", "numa.elf", memory=32, vcpus=2))
+    config = config.replace("[global]\n", f"[global]\nnuma = fake:2\nnuma-interval = 20\nnuma-reset = 3600\n"
+                                           f"numa-page-moves = {PAGE_MOVES}\n")
+    with t.machine(t.image(config, lab.kernels("numa")), cpus=2, memory=384) as m:
+        m.wait("the policy is on", r"^mirrorball: NUMA policy: pages follow their use$")
+        m.wait("the guest is there", r"numa: 2 processors")
+        m.focus("the monitor")
+        before = lab.Placement(m, "numa")
+        for key, what in (("o", "what one node uses alone"), ("t", "a table that all read"),
+                          ("c", "what has changed hands")):
+            lab.phase(m, "numa", key)
+            after = lab.settled(m, "numa", SAMPLES)
+            t.check(f"{what} is local", after.local >= LOCAL and after.uses >= 512, after.text)
+            t.check(f"{what}: by moves" if key != "t" else f"{what}: by copies",
+                    after.replications - before.replications >= 512 if key == "t" else
+                    after.migrations - before.migrations >= 512, before.text + after.text)
+            before = after
+        lab.phase(m, "numa", "q")
+        after = lab.settled(m, "numa", SAMPLES)
+        t.check("what all write stays", after.migrations - before.migrations <= QUEUE_PAGES, before.text + after.text)
+        before = after
+        lab.phase(m, "numa", "p")
+        after = lab.settled(m, "numa", 4 * SAMPLES)
+        t.check("what goes to and fro is moved so often and no more",
+                after.migrations - before.migrations <= 2 * QUEUE_PAGES * PAGE_MOVES, before.text + after.text)
+        m.send("exit\r")
+        m.wait("exit returns to the firmware", r"^mirrorball: exit success$", 60)

@@ -11,7 +11,7 @@
 #define OWN_PAGES    1024u     /* each processor's share of what one uses alone */
 #define TABLE_PAGES  512u
 #define QUEUE_PAGES  64u
-#define TURN_MS      30u       /* in ping-pong: how long one keeps the pages */
+#define TURN_MS      300u      /* in ping-pong: how long one keeps the pages */
 #define REGION(n)    ((volatile uint64_t *)(8 * MIB + (n) * 4 * MIB))
 #define TABLE        REGION(0)
 #define QUEUE        ((volatile uint64_t *)(14 * MIB))

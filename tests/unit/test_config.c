@@ -366,6 +366,26 @@ static void test_console(void **state)
     bad(GLOBAL("console = com1,150"), "m.conf:2: console: expected a baud rate that divides 115200, found \"150\"");
 }
 
+static void test_numa_policy(void **state)
+{
+    good(GLOBAL("numa = auto"));
+    assert_true(config.policy.on);
+    assert_int_equal(config.policy.interval_ms, 100);
+    assert_int_equal(config.policy.page_moves, 4);
+    good(GLOBAL("numa-policy = off\nnuma-interval = 1\nnuma-sample = 10000000\nnuma-window = 15\nnuma-moves = 0\n"
+                "numa-page-moves = 0\nnuma-reset = 3600"));
+    assert_false(config.policy.on);
+    assert_int_equal(config.policy.interval_ms, 1);
+    assert_int_equal(config.policy.rate, 10000000);
+    assert_int_equal(config.policy.window, 15);
+    assert_int_equal(config.policy.moves, 0);
+    assert_int_equal(config.policy.page_moves, 0);
+    assert_int_equal(config.policy.reset_s, 3600);
+    bad(GLOBAL("numa-policy = on"), "m.conf:2: numa-policy: expected auto or off, found \"on\"");
+    bad(GLOBAL("numa-window = 16"), "m.conf:2: numa-window: expected a number from 1 to 15, found \"16\"");
+    bad(GLOBAL("numa-reset = 0"), "m.conf:2: numa-reset: expected a number from 1 to 3600, found \"0\"");
+}
+
 static void test_numa(void **state)
 {
     static const char *const wrong[] = { "", "on", "fake", "fake:", "fake:0", "fake:9", "fake:2x", "fake: 2", "autos" };
@@ -604,6 +624,7 @@ int main(void)
         cmocka_unit_test(test_missing_keys),
         cmocka_unit_test(test_console),
         cmocka_unit_test(test_numa),
+        cmocka_unit_test(test_numa_policy),
         cmocka_unit_test(test_log),
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_long_value_is_cut_in_the_message),

@@ -132,6 +132,41 @@ static void test_clear(void **state)
     assert_true(ept.generation > generation);
 }
 
+static uint64_t *leaf(uint64_t gpa, enum ept_level level)
+{
+    ept_prepare(&ept, GPA(gpa), level, &ready);
+    return ready.entry;
+}
+
+/* The bits are read and cleared, the translation stays. */
+static void test_sample(void **state)
+{
+    struct ept_use use;
+
+    ept_sample(&ept, GPA(0), &use);
+    assert_int_equal(use.level, 0);
+    map(0x3000, EPT_4K, 0x5000);
+    map(0x1ff000, EPT_4K, 0x6000);
+    map(0x200000, EPT_2M, 0x800000);
+    *leaf(0x3000, EPT_4K) |= BIT(8);
+    *leaf(0x1ff000, EPT_4K) |= BIT(8) | BIT(9);
+    *leaf(0x200000, EPT_2M) |= BIT(8) | BIT(9);
+    for (unsigned round = 0; round < 2; round++) {
+        ept_sample(&ept, GPA(0), &use);
+        assert_int_equal(use.level, EPT_4K);
+        assert_int_equal(use.accessed[0], round ? 0 : BIT(3));
+        assert_int_equal(use.accessed[7], round ? 0 : BIT(63));
+        assert_int_equal(use.dirty[0], 0);
+        assert_int_equal(use.dirty[7], round ? 0 : BIT(63));
+        ept_sample(&ept, GPA(0x200000), &use);
+        assert_int_equal(use.level, EPT_2M);
+        assert_int_equal(use.accessed[0], !round);
+        assert_int_equal(use.dirty[0], !round);
+    }
+    assert_int_equal(ept_lookup(&ept, GPA(0x3000)).hpa.v, 0x5000);
+    assert_int_equal(ept_lookup(&ept, GPA(0x200000)).prot, EPT_RWX);
+}
+
 /* The short way to an empty entry: only where all tables are there and nothing is mapped. */
 static void test_find_empty(void **state)
 {
@@ -192,7 +227,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_empty), TEST(test_levels), TEST(test_entry_bits), TEST(test_split),
-        TEST(test_find_empty), TEST(test_find_empty_after_unhook),
+        TEST(test_find_empty), TEST(test_find_empty_after_unhook), TEST(test_sample),
         TEST(test_large_over_small_is_refused), TEST(test_clear), TEST(test_prepare_without_memory),
     };
 

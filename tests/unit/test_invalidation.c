@@ -23,6 +23,8 @@
 #include "lib/errno.h"
 #include "numa/commons.h"
 #include "numa/hash.h"
+#include "numa/move.h"
+#include "numa/sample.h"
 #include "numa/scan.h"
 #include "tests/unit/machine.h"
 #include "tests/unit/seam/fake_percpu.h"
@@ -37,6 +39,9 @@ static void model_drop(struct hpa page);
 static struct hpa model_get(uint16_t space, uint32_t key, const void *bytes);
 static uint32_t model_hash(const void *page);
 static struct ept_mapping model_lookup(const struct ept *ept, struct gpa gpa);
+static void model_detach(struct pmap *pmap, struct gpa gpa);
+static void *model_copy(void *to, const void *from, size_t n);
+static void model_sample(struct ept *ept, struct gpa gpa, struct ept_use *use);
 
 /* Order matters: what a file defines is defined before calls of it are diverted. */
 #define apic_ipi   model_ipi
@@ -55,6 +60,22 @@ static struct ept_mapping model_lookup(const struct ept *ept, struct gpa gpa);
 #include "numa/cow.c"
 #include "numa/scan.c"
 #include "numa/hints.c"
+#define pmap_detach  model_detach
+#define memcpy       model_copy
+#include "numa/move.c"
+#undef pmap_detach
+#undef memcpy
+#define step         sample_step
+#define at           sample_at
+#define busy         sample_busy
+#define last         sample_last
+#define ept_sample   model_sample
+#include "numa/sample.c"
+#undef step
+#undef at
+#undef busy
+#undef last
+#undef ept_sample
 #undef ept_clear
 #undef ept_unhook
 #undef ept_flush
@@ -65,7 +86,7 @@ static struct ept_mapping model_lookup(const struct ept *ept, struct gpa gpa);
 #undef ept_lookup
 
 enum {
-    VMS = 3, NODES = 2, PAGES = 48, VALUES = 4, CHECK_EVERY = 16,
+    VMS = 3, NODES = 3, PAGES = 48, VALUES = 4, CHECK_EVERY = 16,
     SHORT_STEPS = 800000, MUTATION_STEPS = 400000, STEPS_AFTER_VM = 20000,
 };
 
@@ -79,12 +100,18 @@ enum mutation {
     LATE_DETACH,               /* compared, copied and committed while others can still write */
     NO_COMPARE,                /* equal hash taken for equal content */
     NO_LOOK,                   /* a first write does not see that another node maps zeros there */
+    MOVE_NO_FLUSH,             /* a page moves while processors inside go on with the old one */
+    MOVE_LATE_FLUSH,           /* the old page is let go before they are sent out */
+    MOVE_LATE_DETACH,          /* copied while it can be written */
+    STALE_REPLICA,             /* a move or a collapse leaves another node's EPT as it was */
+    NO_COPY,                   /* a replica is mapped before it is filled */
     MUTATIONS,
 };
 
 static const char *const mutation_names[] = {
     "none", "no clear", "no clear on node 1", "no flush", "no generation", "late flush", "late detach", "no compare",
     "no look",
+    "move without flush", "move with a late flush", "move with a late detach", "stale replica", "no copy",
 };
 
 struct cached { bool valid; uint64_t page; unsigned prot; };
@@ -99,7 +126,7 @@ static struct {
 static unsigned current;       /* the processor that runs the hypervisor's code */
 static enum mutation mutation;
 static const char *violation;
-static struct { struct ept *ept; struct gpa gpa; bool clear; } late[64];
+static struct { struct ept *ept; struct gpa gpa; bool clear; } late[256];
 static unsigned lates;
 static uint64_t ticks, seed, touches;
 
@@ -208,12 +235,23 @@ static void guest_access(unsigned c, unsigned page, bool write, uint64_t value)
     }
 }
 
+/* Any page, but mostly one that this processor keeps a translation of: there is the danger. */
+static unsigned pick_page(unsigned c)
+{
+    unsigned start = pick(PAGES), p = start;
+
+    if (cpu[c].vm >= 0 && pick(4))
+        while (!cpu[c].tlb[cpu[c].vm][p].valid && (p + 1) % PAGES != start)
+            p = (p + 1) % PAGES;
+    return p;
+}
+
 /* What the others do meanwhile. One that needs the hypervisor waits for its lock, outside. */
 static void others_run(void)
 {
     for (unsigned c = 0; c < FAKE_CPUS; c++)
         for (unsigned i = pick(3); i-- && c != current && cpu[c].vm >= 0;)
-            if (!try_access(c, pick(PAGES), pick(2), pick(VALUES)))
+            if (!try_access(c, pick_page(c), pick(2), pick(VALUES)))
                 leave(c);
 }
 
@@ -275,6 +313,56 @@ static void model_flush(struct ept *ept)
     others_run();
 }
 
+/* What numa/move.c does. */
+static void model_detach(struct pmap *pmap, struct gpa gpa)
+{
+    for (unsigned n = 0; n < NODES; n++) {
+        struct ept *ept = &pmap->ept[n];
+        bool late_clear = mutation == MOVE_LATE_DETACH, late_flush = late_clear || mutation == MOVE_LATE_FLUSH;
+
+        if (mutation == STALE_REPLICA && n == 1)
+            continue;
+        if (late_flush)
+            late[lates++] = (typeof(late[0])){ ept, gpa, late_clear };
+        if (!late_clear)
+            model_clear(ept, gpa);
+        if (!late_flush && mutation != MOVE_NO_FLUSH)
+            model_flush(ept);
+    }
+}
+
+static void *model_copy(void *to, const void *from, size_t n)
+{
+    if (mutation != NO_COPY)
+        memcpy(to, from, n);
+    others_run();
+    return to;
+}
+
+/* Evidence as wild as it may be, of a few pages at a time: no processor need have used them. */
+static unsigned hot[3];
+
+static void model_sample(struct ept *ept, struct gpa gpa, struct ept_use *use)
+{
+    *use = (struct ept_use){ .level = EPT_4K };
+    for (unsigned i = 0; i < ARRAY_SIZE(hot); i++) {
+        unsigned bit = (unsigned)((gpa_of(hot[i]).v - gpa.v) / PAGE_SIZE);
+
+        if (gpa_of(hot[i]).v - gpa.v >= PAGE_SIZE_2M)
+            continue;
+        use->accessed[bit / 64] |= pick(2) ? BIT(bit % 64) : 0;
+        use->dirty[bit / 64] |= pick(8) ? 0 : BIT(bit % 64);
+    }
+    use->accessed[0] |= pick(2); /* of a large page */
+}
+
+static void sample_some(void)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(hot); i++)
+        hot[i] = pick_page(pick(FAKE_CPUS));
+    sample_poll(ticks += 1000000, 1);
+}
+
 static void do_late(void)
 {
     for (unsigned i = 0; i < lates; i++) {
@@ -304,7 +392,7 @@ static void model_free(struct hpa page, unsigned order)
 {
     enum page_kind kind = page_of(page)->kind;
 
-    if (kind == PAGE_PRIVATE)
+    if (kind == PAGE_PRIVATE || kind == PAGE_REPLICA)
         check_unreachable(page, PAGE_SIZE << order);
     page_free(page, order);
     others_run();
@@ -352,35 +440,52 @@ static uint32_t model_hash(const void *page)
 
 /* --- what must be true between steps ------------------------------------------------------------------------------ */
 
-static struct cached truth(unsigned v, unsigned page)
+static struct cached truth(unsigned v, unsigned page, unsigned node)
 {
-    struct ept_mapping m = wanted(&vm[v], gpa_of(page), 0);
+    struct ept_mapping m = wanted(&vm[v], gpa_of(page), node);
     uint64_t offset = gpa_of(page).v % (m.level == EPT_2M ? PAGE_SIZE_2M : PAGE_SIZE);
 
     return (struct cached){ true, m.hpa.v + ALIGN_DOWN(offset, PAGE_SIZE), m.prot };
 }
 
+static void check_content(unsigned v, unsigned p, const struct cached *is)
+{
+    for (unsigned n = 0; n < NODES; n++) {
+        if (*(uint64_t *)is[n].page != expected[v][p])
+            violate("a page does not hold what was written to it");
+        if (is[n].page != is[0].page && (is[n].prot | is[0].prot) & EPT_W)
+            violate("a page with copies can be written");
+    }
+}
+
+/* What can be written has no copies. */
+static void check_owners(const struct cached *a, const struct cached *b)
+{
+    for (unsigned n = 0; (a[0].prot | b[0].prot) & EPT_W && n < NODES; n++)
+        if ((a[n].page == b[0].page && b[0].prot & EPT_W) || (a[0].page == b[n].page && a[0].prot & EPT_W))
+            violate("a writable page has two owners");
+}
+
 static void check_all(void)
 {
-    struct cached is[VMS][PAGES];
+    struct cached is[VMS][PAGES][NODES];
 
     for (unsigned v = 0; v < VMS; v++) {
         for (unsigned p = 0; p < PAGES; p++) {
-            is[v][p] = truth(v, p);
-            if (*(uint64_t *)is[v][p].page != expected[v][p])
-                violate("a page does not hold what was written to it");
+            for (unsigned n = 0; n < NODES; n++)
+                is[v][p][n] = truth(v, p, n);
+            check_content(v, p, is[v][p]);
             for (unsigned w = 0; w <= v; w++)
                 for (unsigned q = 0; q < (w == v ? p : PAGES); q++)
-                    if (is[w][q].page == is[v][p].page && (is[w][q].prot | is[v][p].prot) & EPT_W)
-                        violate("a writable page has two owners");
+                    check_owners(is[w][q], is[v][p]);
         }
     }
     for (unsigned c = 0; c < FAKE_CPUS; c++)
         for (unsigned v = 0; v < VMS; v++)
             for (unsigned p = 0; p < PAGES && usable(c, v); p++) {
-                const struct cached *t = &cpu[c].tlb[v][p];
+                const struct cached *t = &cpu[c].tlb[v][p], *now = &is[v][p][node_of(c)];
 
-                if (t->valid && (t->page != is[v][p].page || (t->prot & ~is[v][p].prot)))
+                if (t->valid && (t->page != now->page || (t->prot & ~now->prot)))
                     violate("a processor keeps a translation that is not allowed");
             }
 }
@@ -453,11 +558,19 @@ static void one_step(void)
             hypervisor_access(v, pick(PAGES), what % 3);
         else if (what == 64 && !pick(8)) /* seldom: what is scanned is to become shared */
             give_back_some(v, pick(PAGES));
+        else if (what == 65)
+            sample_some();
+        else if (what == 66 && !pick(50))
+            move_reclaim(pick(20));
         else
             scan_step(ticks += 1000000, 1);
     }
     do_late();
 }
+
+static const struct policy_settings eager = {
+    .on = true, .interval_ms = 1, .rate = 1000000, .window = 1, .moves = 1000000, .page_moves = 15, .reset_s = 1,
+};
 
 static const char *run_model(enum mutation m, uint64_t start, uint64_t steps)
 {
@@ -468,6 +581,7 @@ static const char *run_model(enum mutation m, uint64_t start, uint64_t steps)
     for (unsigned v = 0; v < VMS; v++)
         new_vm(v);
     scan_set_rate(1000000);
+    sample_init(&eager, true);
     for (uint64_t i = 0; i < steps && !violation; i++) {
         one_step();
         if (i % CHECK_EVERY == 0)
@@ -480,13 +594,15 @@ static const char *run_model(enum mutation m, uint64_t start, uint64_t steps)
 
 static int setup(void **state)
 {
+    static uint8_t distance[NUMA_MAX_NODES][NUMA_MAX_NODES] = { { 10, 20, 30 }, { 20, 10, 20 }, { 30, 20, 10 } };
     static bool ready;
 
     if (!ready) {
         become(0);
         machine_first = machine_memory(64 * MIB, 0);
-        ready = machine_first && machine_memory(32 * MIB, 1);
-        machine_end = machine_first + 128 * MIB;
+        ready = machine_first && machine_memory(32 * MIB, 1) && machine_memory(32 * MIB, 2);
+        page_set_distances(NODES, distance);
+        machine_end = machine_first + 192 * MIB;
     }
     return ready ? 0 : -1;
 }
@@ -504,9 +620,10 @@ static int outcome(enum mutation m, uint64_t start, uint64_t steps)
             fprintf(stderr, "%s: %s\n", mutation_names[m], what);
         if (!what && getenv("MODEL_VERBOSE"))
             for (unsigned v = 0; v < VMS; v++)
-                fprintf(stderr, "vm %u: faults %lu touches %lu breaks %lu touched %lu content %lu zeros %lu returned %lu\n",
-                        v, vm[v].counts.faults, touches, vm[v].counts.breaks, vm[v].counts.touched,
-                        vm[v].counts.content, vm[v].counts.zeros, vm[v].counts.returned);
+                fprintf(stderr, "vm %u: faults %lu touches %lu breaks %lu touched %lu content %lu zeros %lu, migrations %lu "
+                        "replications %lu collapses %lu splits %lu\n", v, vm[v].counts.faults, touches, vm[v].counts.breaks,
+                        vm[v].counts.touched, vm[v].counts.content, vm[v].counts.zeros, vm[v].moves.migrations,
+                        vm[v].moves.replications, vm[v].moves.collapses, vm[v].moves.splits);
         _exit(what ? 1 : 0);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
