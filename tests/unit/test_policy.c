@@ -20,7 +20,8 @@ static uint64_t now;
 static int setup(void **state)
 {
     p = (struct placement){
-        .set = { .on = true, .interval_ms = 10, .rate = 1000, .window = 2, .moves = 1000, .page_moves = 3, .reset_s = 5 },
+        .set = { .on = true, .interval_ms = 10, .rate = 1000, .window = 2, .moves = 1000, .page_moves = 3,
+                 .reset_s = 5 },
     };
     memset(&use, 0, sizeof(use));
     now = 1000;
