@@ -42,6 +42,7 @@ struct run_queue {
     struct slot *loaded;       /* whose state the pCPU holds; taken off when another's turn comes */
     _Atomic uint64_t level;    /* least virtual time of what can run here, LEVEL_IDLE: nothing can */
     _Atomic bool waiting;      /* somebody can run but does not */
+    unsigned awake;            /* how many can run, when survey looked last */
     uint64_t floor;            /* level, but it never goes back */
     _Atomic unsigned places;   /* taken by sched_choose */
     uint64_t armed;            /* TSC the timer is set to */
@@ -52,11 +53,12 @@ struct run_queue {
 };
 
 static struct run_queue *queues;
+static uint64_t ticks_per_ms;
 static _Atomic bool ending;
 
 static struct run_queue *my_queue(void) { return cpu_this()->sched; }
 static struct slot *slot_of(struct vcpu *v) { return container_of(v, struct slot, vcpu); }
-static uint64_t ms_ticks(uint64_t ms) { return ms * tsc_khz(); }
+static uint64_t ms_ticks(uint64_t ms) { return ms * ticks_per_ms; }
 
 int sched_init(void)
 {
@@ -69,6 +71,7 @@ int sched_init(void)
     if (!mem.v)
         return -ENOMEM;
     queues = hpa_ptr(mem);
+    ticks_per_ms = tsc_khz();
     for (unsigned i = 0; i < cpu_count(); i++) {
         queues[i].armed = queues[i].console_poll = queues[i].level = UINT64_MAX;
         cpu_of(i)->sched = &queues[i];
@@ -156,14 +159,25 @@ static void unload(struct run_queue *q)
     q->loaded = NULL;
 }
 
+/* It leaves this pCPU. */
+static void take_off(struct run_queue *q, struct slot *s)
+{
+    if (q->loaded == s)
+        unload(q);
+    vcpu_release(&s->vcpu);
+    remove_slot(q, s);
+}
+
 static void load(struct run_queue *q, struct slot *s)
 {
     if (q->loaded == s)
         return;
-    if (q->loaded)
+    if (q->loaded) {
         steal_preempted(&q->loaded->vcpu);
-    unload(q);
-    vcpu_load(&s->vcpu);
+        vcpu_switch(&q->loaded->vcpu, &s->vcpu);
+    } else {
+        vcpu_load(&s->vcpu);
+    }
     steal_resumed(&s->vcpu, share_waited(&s->share, rdtsc()));
     q->loaded = s;
 }
@@ -223,24 +237,17 @@ static void do_requests(struct slot *s)
 
 static bool runnable(struct slot *s)
 {
-    if (atomic_load(&s->vm->state) == VM_STOPPING)
+    const struct vm *vm = s->vm;
+
+    if (atomic_load(&vm->state) == VM_STOPPING)
         return true; /* to leave */
-    if (atomic_load(&s->vm->paused))
+    if (atomic_load(&vm->paused))
         return false;
     if (atomic_load(&s->requests))
         return true;
-    if (s->state == VCPU_HALTED &&
-        (s->vcpu.nmis || (s->wake_on_interrupt && board_pending(s->vcpu.devices))))
+    if (s->state == VCPU_HALTED && (s->vcpu.nmis || (s->wake_on_interrupt && board_pending(s->vcpu.devices))))
         s->state = VCPU_RUNNABLE;
     return s->state == VCPU_RUNNABLE;
-}
-
-static void run_timers(struct slot *s)
-{
-    if (atomic_load(&s->vm->paused))
-        return;
-    if (timer_next(s->timers) <= vcpu_tick(&s->vcpu))
-        timer_run(s->timers, vcpu_tick(&s->vcpu));
 }
 
 static uint64_t tsc_of(const struct slot *s, uint64_t tick)
@@ -276,8 +283,6 @@ static void arm(struct run_queue *q, bool slice)
 
 static void poll_console(struct run_queue *q)
 {
-    if (rdtsc() < q->console_poll)
-        return;
     q->console_poll = rdtsc() + ms_ticks(CONSOLE_POLL_MS);
     console_poll();
     nmi_report();
@@ -287,10 +292,14 @@ static void poll_console(struct run_queue *q)
 /* What is due on this pCPU, whoever runs. */
 static void run_due(struct run_queue *q)
 {
-    poll_console(q);
-    sample_poll(rdtsc(), tsc_khz());
+    uint64_t now = rdtsc();
+
+    if (now >= q->console_poll)
+        poll_console(q);
+    sample_poll(now, ticks_per_ms);
     for (struct slot *s = q->head; s; s = s->next)
-        run_timers(s);
+        if (tsc_of(s, timer_next(s->timers)) <= now && !atomic_load(&s->vm->paused))
+            timer_run(s->timers, now + s->vcpu.tsc_base);
 }
 
 /* Nothing to run: those who have somebody waiting look whether he may come here. */
@@ -315,18 +324,23 @@ static void catch_up(struct run_queue *q)
         q->floor = MAX(q->floor, least);
 }
 
+/* It could not run, and now it can. */
+static __attribute__((noinline)) void wake(struct run_queue *q, struct slot *s)
+{
+    if (atomic_load(&q->level) == LEVEL_IDLE)
+        catch_up(q);
+    share_join(&s->share, q->floor, s->fresh ? 0 : (s->moved ? MOVE_CREDIT : 1) * slice_ticks());
+    s->moved = false;
+    s->share.woken = s->share.woken ? s->share.woken : rdtsc();
+    s->share.waits = s->share.waits ? s->share.waits : rdtsc();
+}
+
 static bool look_awake(struct run_queue *q, struct slot *s)
 {
     bool awake = runnable(s);
 
-    if (awake && !s->share.awake) {
-        if (atomic_load(&q->level) == LEVEL_IDLE)
-            catch_up(q);
-        share_join(&s->share, q->floor, s->fresh ? 0 : (s->moved ? MOVE_CREDIT : 1) * slice_ticks());
-        s->moved = false;
-        s->share.woken = s->share.woken ? s->share.woken : rdtsc();
-        s->share.waits = s->share.waits ? s->share.waits : rdtsc();
-    }
+    if (awake && !s->share.awake)
+        wake(q, s);
     if (!awake)
         s->share.waits = 0;
     return s->share.awake = awake;
@@ -339,14 +353,17 @@ static bool look_awake(struct run_queue *q, struct slot *s)
 static struct slot *survey(struct run_queue *q, struct slot *self)
 {
     struct slot *next = NULL;
-    uint64_t level;
+    uint64_t level = LEVEL_IDLE;
 
-    for (struct slot *s = q->head; s; s = s->next)
-        if (s != self && look_awake(q, s) && (!next || s->share.vtime < next->share.vtime))
+    q->awake = 0;
+    for (struct slot *s = q->head; s; s = s->next) {
+        if (!look_awake(q, s))
+            continue;
+        q->awake++;
+        level = MIN(level, s->share.vtime);
+        if (s != self && (!next || s->share.vtime < next->share.vtime))
             next = s;
-    level = next ? next->share.vtime : LEVEL_IDLE;
-    if (self && look_awake(q, self))
-        level = MIN(level, self->share.vtime);
+    }
     if (level != LEVEL_IDLE)
         q->floor = MAX(q->floor, level);
     atomic_store(&q->waiting, next != NULL);
@@ -389,9 +406,7 @@ static bool give_away(struct run_queue *q, const struct slot *running)
         cpu = better_cpu(q, s);
         if (cpu < 0)
             continue;
-        if (q->loaded == s)
-            unload(q);
-        remove_slot(q, s);
+        take_off(q, s);
         s->share.awake = false; /* it joins there */
         s->moved = true;
         atomic_store(&queues[cpu].level, s->share.vtime); /* nobody else gives it one for the same reason */
@@ -411,7 +426,7 @@ static void idle(struct run_queue *q)
 
 static bool has_work(void)
 {
-    for (unsigned i = 0; i < vm_count(); i++)
+    for (unsigned i = 0; vm_any_changing() && i < vm_count(); i++)
         if (vm_at(i)->home == cpu_index() && vm_service(vm_at(i)))
             return true;
     return false;
@@ -419,16 +434,16 @@ static bool has_work(void)
 
 static bool must_leave(const struct slot *s)
 {
-    int state = atomic_load(&s->vm->state);
+    const struct vm *vm = s->vm;
 
-    return atomic_load(&ending) || state == VM_STOPPING || atomic_load(&s->requests) ||
-           s->state == VCPU_WAIT_SIPI || atomic_load(&s->vm->paused);
+    return atomic_load(&vm->state) == VM_STOPPING || atomic_load(&vm->paused) || atomic_load(&s->requests) ||
+           s->state == VCPU_WAIT_SIPI || atomic_load(&ending);
 }
 
 /* A home with another VM to build or tear down gives its vCPU a break. */
 static bool home_calls(void)
 {
-    for (unsigned i = 0; i < vm_count(); i++) {
+    for (unsigned i = 0; vm_any_changing() && i < vm_count(); i++) {
         struct vm *vm = vm_at(i);
         int state = atomic_load(&vm->state);
 
@@ -465,35 +480,77 @@ static bool its_turn(struct run_queue *q, const struct slot *s, const struct slo
     return true;
 }
 
-/* Everything is looked at: what is due runs, and the vCPU goes on if it may and it is its turn. */
-static struct guest_regs *look(struct vcpu *v)
+/* This pCPU is the vCPU's from now on; false: its VM is paused. */
+static bool step_in(struct run_queue *q, struct slot *s)
 {
-    struct slot *s = slot_of(v);
-    struct run_queue *q = my_queue();
+    if (!vm_enter(s->vm))
+        return false;
+    q->slice_end = rdtsc() + (q->breathes ? ms_ticks(BREATH_MS) : slice_ticks());
+    load(q, s);
+    if (s->fresh) {
+        vcpu_reset(&s->vcpu, &s->start);
+        s->fresh = false;
+    }
+    if (s->retimed)
+        vcpu_set_tsc_base(&s->vcpu, s->vm->tsc_base);
+    s->retimed = false;
+    do_requests(s);
+    return true;
+}
 
-    share_end(&s->share, rdtsc());
+/* The vCPU goes into the guest; waits: somebody else waits for its turn to end. */
+static struct guest_regs *enter(struct run_queue *q, struct slot *s, bool waits)
+{
+    arm(q, waits || q->breathes);
+    share_begin(&s->share, rdtsc());
+    s->vcpu.look_at = MIN(q->armed, rdtsc() + ms_ticks(LOOK_MS));
+    vcpu_prepare_entry(&s->vcpu);
+    return &s->vcpu.regs;
+}
+
+/* next takes over from s, whose turn has ended. NULL: the loop has to see to it, nobody is in. */
+static struct guest_regs *hand_over(struct run_queue *q, struct slot *s, struct slot *next)
+{
+    bool waits = q->awake > 1;
+
+    vm_left(s->vm);
+    if (q->breathes || !step_in(q, next))
+        return NULL;
+    if (next->state != VCPU_RUNNABLE || atomic_load(&next->vm->state) == VM_STOPPING) {
+        vm_left(next->vm);
+        return NULL;
+    }
+    atomic_store(&q->waiting, waits);
+    if (waits && give_away(q, next))
+        waits = survey(q, next);
+    return enter(q, next, waits);
+}
+
+/*
+ * Everything is looked at: what is due runs, and s, which is in, goes on if it may and it is its turn, or another one in
+ * its place. NULL: nobody is in now.
+ */
+static struct guest_regs *take_turns(struct run_queue *q, struct slot *s)
+{
     for (;;) {
         struct slot *next;
 
         run_due(q);
         if (must_leave(s) || (!q->breathes && home_calls()))
-            return NULL;
+            break;
         next = survey(q, s);
         if (q->breathes && (!s->share.awake || rdtsc() >= q->slice_end))
-            return NULL;
+            break;
         if (next && (!s->share.awake || !its_turn(q, s, next)))
-            return NULL;
+            return hand_over(q, s, next);
         if (next && give_away(q, s)) /* only now: who is next runs here, else two pCPUs could pass it to and fro */
             next = survey(q, s);
-        if (s->share.awake) {
-            arm(q, next || q->breathes);
-            share_begin(&s->share, rdtsc());
-            v->look_at = MIN(q->armed, rdtsc() + ms_ticks(LOOK_MS));
-            vcpu_prepare_entry(v);
-            return &v->regs; /* in any case: what it has injected must not be prepared again */
-        }
+        if (s->share.awake)
+            return enter(q, s, next);
         idle(q);
     }
+    vm_left(s->vm);
+    return NULL;
 }
 
 /* The same from the short way of an exit: a deadline that has passed already comes as an interrupt. */
@@ -508,8 +565,13 @@ bool sched_goes_on(struct vcpu *v)
 
 struct guest_regs *sched_resume(struct vcpu *v)
 {
-    if (!goes_on(slot_of(v), my_queue()))
-        return look(v);
+    struct slot *s = slot_of(v);
+    struct run_queue *q = my_queue();
+
+    if (!goes_on(s, q)) {
+        share_end(&s->share, rdtsc());
+        return take_turns(q, s);
+    }
     vcpu_prepare_entry(v);
     return &v->regs;
 }
@@ -519,33 +581,17 @@ static void park(struct run_queue *q, struct slot *s)
 {
     struct vm *vm = s->vm;
 
-    if (q->loaded == s)
-        unload(q);
-    remove_slot(q, s);
+    take_off(q, s);
     if (atomic_fetch_sub(&vm->active, 1) == 1)
         sched_kick(vm->home);
 }
 
 static void run(struct run_queue *q, struct slot *s)
 {
-    struct vm *vm = s->vm;
+    struct guest_regs *regs = step_in(q, s) ? take_turns(q, s) : NULL;
 
-    if (!vm_enter(vm))
-        return;
-    q->slice_end = rdtsc() + (q->breathes ? ms_ticks(BREATH_MS) : slice_ticks());
-    load(q, s);
-    if (s->fresh) {
-        vcpu_reset(&s->vcpu, &s->start);
-        s->fresh = false;
-    }
-    if (s->retimed)
-        vcpu_set_tsc_base(&s->vcpu, vm->tsc_base);
-    s->retimed = false;
-    do_requests(s);
-    share_begin(&s->share, rdtsc());
-    if (look(&s->vcpu))
-        vmx_run(&s->vcpu.regs);
-    vm_left(vm);
+    if (regs)
+        vmx_run(regs);
 }
 
 static void run_or_park(struct run_queue *q, struct slot *s)

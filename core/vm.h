@@ -71,6 +71,8 @@ unsigned vm_count(void);
 struct vm *vm_at(unsigned index);
 struct vm *vm_by_name(const char *name);
 bool vm_any_alive(void);
+/* Is one starting or stopping? */
+bool vm_any_changing(void);
 
 /* 0, or why the first VM that could not be built could not (-errno; it was said). */
 int vm_first_error(void);

@@ -76,9 +76,12 @@ static int highest_isr(const struct lapic *l)
 
 static int highest_irr(const struct lapic *l)
 {
-    bool posted = atomic_load_explicit(&l->posted_words, memory_order_acquire);
+    uint32_t posted = atomic_load_explicit(&l->posted_words, memory_order_acquire), any = posted;
 
-    for (unsigned i = 8; i-- > 0;) {
+#pragma GCC unroll 8
+    for (unsigned i = 0; i < 8; i++)
+        any |= get(l, REG_IRR + i);
+    for (unsigned i = any ? 8 : 0; i-- > 0;) {
         uint32_t word = get(l, REG_IRR + i);
 
         if (posted)

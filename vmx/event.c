@@ -139,7 +139,9 @@ static void inject(const struct vcpu_event *e)
 
 static bool pending(struct vcpu *v)
 {
-    return vmx_caps.apicv ? apicv_pending(v) : v->ops->pending(v);
+    if (!vmx_caps.apicv)
+        return v->ops->pending(v);
+    return atomic_load_explicit(v->news, memory_order_relaxed) ? apicv_pending(v) : v->apicv.extint;
 }
 
 #define BLOCKING_ANY (BLOCKING_STI | BLOCKING_MOV_SS)

@@ -103,6 +103,20 @@ static void exit_hlt(struct vcpu *v)
         v->ops->halt(v);
 }
 
+/* Past it, then somebody else has to be found. */
+static enum quick quick_hlt(struct vcpu *v, struct exit_record *r)
+{
+    uint64_t next = r->rip + vmread_sure(VMCS_EXIT_INSN_LENGTH), blocking = vmread_sure(VMCS_GUEST_INTERRUPTIBILITY);
+
+    if ((vmread_sure(VMCS_GUEST_RFLAGS) & (RFLAGS_TF | RFLAGS_RF)) || (r->rip ^ next) >> 32)
+        return QUICK_NOT;
+    vmwrite_sure(VMCS_GUEST_RIP, next);
+    if (blocking & (BLOCKING_STI | BLOCKING_MOV_SS))
+        vmwrite_sure(VMCS_GUEST_INTERRUPTIBILITY, blocking & ~(uint64_t)(BLOCKING_STI | BLOCKING_MOV_SS));
+    v->ops->halt(v);
+    return QUICK_LOOK;
+}
+
 /* Guest memory is cached write-back and coherent: there is nothing to write back or to throw away for it. */
 static void exit_invd(struct vcpu *v)
 {
@@ -210,6 +224,7 @@ static void (*const handlers[EXIT_REASON_COUNT])(struct vcpu *v) = {
 static enum quick (*const quick[EXIT_REASON_COUNT])(struct vcpu *v, struct exit_record *r) = {
     [EXIT_REASON_EXTERNAL_INTERRUPT] = quick_interrupt,
     [EXIT_REASON_CPUID]              = quick_cpuid,
+    [EXIT_REASON_HLT]                = quick_hlt,
     [EXIT_REASON_VMCALL]             = quick_vmcall,
     [EXIT_REASON_IO]                 = quick_io,
     [EXIT_REASON_RDMSR]              = quick_rdmsr,

@@ -53,55 +53,53 @@ void vcpu_extra_reset(struct vcpu *v)
     memset(fpu, 0, PAGE_SIZE);
     *(uint16_t *)((char *)fpu + FXSAVE_FCW) = FCW_RESET;
     *(uint32_t *)((char *)fpu + FXSAVE_MXCSR) = MXCSR_RESET;
-    v->extra = (struct vcpu_extra){ .fpu = fpu, .xcr0 = XCR0_X87, .dr6 = 0xffff0ff0 };
+    v->extra = (struct vcpu_extra){
+        .fpu = fpu, .xcr0 = XCR0_X87, .xcr0_allowed = vcpu_xcr0_allowed(), .dr6 = 0xffff0ff0,
+    };
 }
-
-static bool have_xsave(void) { return read_cr4() & CR4_OSXSAVE; }
 
 /* Guests may use these components; all their state fits the FPU page. */
 uint64_t vcpu_xcr0_allowed(void)
 {
     uint32_t a, b, c, d;
 
-    if (!have_xsave())
+    if (!(read_cr4() & CR4_OSXSAVE))
         return 0;
     cpuid(0xd, 0, &a, &b, &c, &d);
     return a & XCR0_ALLOWED;
 }
 
-static void extra_load(const struct vcpu_extra *e)
+static void set_xcr0(uint64_t is, uint64_t to)
 {
-    if (have_xsave()) {
-        xsetbv(0, vcpu_xcr0_allowed());
-        xrstor(e->fpu, ~0ull);
-        xsetbv(0, e->xcr0);
-    } else {
-        fxrstor(e->fpu);
-    }
-    write_dr0(e->dr[0]);
-    write_dr1(e->dr[1]);
-    write_dr2(e->dr[2]);
-    write_dr3(e->dr[3]);
-    write_dr6(e->dr6);
-    write_cr2(e->cr2);
-    wrmsr(MSR_STAR, e->star);
-    wrmsr(MSR_LSTAR, e->lstar);
-    wrmsr(MSR_CSTAR, e->cstar);
-    wrmsr(MSR_FMASK, e->fmask);
-    wrmsr(MSR_KERNEL_GS_BASE, e->kernel_gs_base);
-    if (vmx_caps.proc2 & PROC2_RDTSCP)
-        wrmsr(MSR_TSC_AUX, e->tsc_aux);
+    if (is != to)
+        xsetbv(0, to);
 }
 
-static void extra_save(struct vcpu_extra *e)
+/* XCR0 is what guests are allowed (or there is none). */
+static void fpu_load(const struct vcpu_extra *e)
 {
-    if (have_xsave()) {
-        e->xcr0 = xgetbv(0);
-        xsetbv(0, vcpu_xcr0_allowed());
-        xsave(e->fpu, ~0ull);
-    } else {
-        fxsave(e->fpu);
+    if (!e->xcr0_allowed) {
+        fxrstor(e->fpu);
+        return;
     }
+    xrstor(e->fpu, ~0ull);
+    set_xcr0(e->xcr0_allowed, e->xcr0);
+}
+
+static void fpu_save(struct vcpu_extra *e)
+{
+    if (!e->xcr0_allowed) {
+        fxsave(e->fpu);
+        return;
+    }
+    e->xcr0 = xgetbv(0);
+    set_xcr0(e->xcr0, e->xcr0_allowed);
+    xsave(e->fpu, ~0ull);
+}
+
+/* All but the FPU: what the processor holds now. */
+static void extra_read(struct vcpu_extra *e)
+{
     e->dr[0] = read_dr0();
     e->dr[1] = read_dr1();
     e->dr[2] = read_dr2();
@@ -117,28 +115,86 @@ static void extra_save(struct vcpu_extra *e)
         e->tsc_aux = rdmsr(MSR_TSC_AUX);
 }
 
-void vcpu_load(struct vcpu *v)
+static void switch_msr(uint32_t msr, uint64_t is, uint64_t to)
 {
-    bool moved = v->loaded_on != (int)cpu_index();
+    if (is != to)
+        wrmsr(msr, to);
+}
+
+/* Only what differs: such writes are slow on real processors. */
+static void extra_write(const struct vcpu_extra *is, const struct vcpu_extra *to)
+{
+    if (is->dr[0] != to->dr[0])
+        write_dr0(to->dr[0]);
+    if (is->dr[1] != to->dr[1])
+        write_dr1(to->dr[1]);
+    if (is->dr[2] != to->dr[2])
+        write_dr2(to->dr[2]);
+    if (is->dr[3] != to->dr[3])
+        write_dr3(to->dr[3]);
+    if (is->dr6 != to->dr6)
+        write_dr6(to->dr6);
+    if (is->cr2 != to->cr2)
+        write_cr2(to->cr2);
+    switch_msr(MSR_STAR, is->star, to->star);
+    switch_msr(MSR_LSTAR, is->lstar, to->lstar);
+    switch_msr(MSR_CSTAR, is->cstar, to->cstar);
+    switch_msr(MSR_FMASK, is->fmask, to->fmask);
+    switch_msr(MSR_KERNEL_GS_BASE, is->kernel_gs_base, to->kernel_gs_base);
+    if (vmx_caps.proc2 & PROC2_RDTSCP)
+        switch_msr(MSR_TSC_AUX, is->tsc_aux, to->tsc_aux);
+}
+
+static void vmcs_load(struct vcpu *v)
+{
+    struct percpu *cpu = cpu_this();
 
     vmx_load(v->vmcs);
-    speculation_switch(v->owner);
-    if (moved) {
+    if (cpu->last_vm != v->owner)
+        speculation_switch(v->owner);
+    if (v->loaded_on != (int)cpu->index) {
         vmcs_set_host(v);
         v->ept_generation = 0;
         if (vmx_caps.vpid)
             vmx_invvpid(v->vpid);
-        v->loaded_on = (int)cpu_index();
+        v->loaded_on = (int)cpu->index;
     }
-    extra_load(&v->extra);
-    cpu_this()->vcpu = v;
+    cpu->vcpu = v;
+}
+
+void vcpu_load(struct vcpu *v)
+{
+    struct vcpu_extra is;
+
+    vmcs_load(v);
+    extra_read(&is);
+    extra_write(&is, &v->extra);
+    if (v->extra.xcr0_allowed)
+        xsetbv(0, v->extra.xcr0_allowed);
+    fpu_load(&v->extra);
 }
 
 void vcpu_put(struct vcpu *v)
 {
-    extra_save(&v->extra);
-    vmx_clear(v->vmcs);
+    extra_read(&v->extra);
+    fpu_save(&v->extra);
     cpu_this()->vcpu = NULL;
+}
+
+void vcpu_switch(struct vcpu *from, struct vcpu *to)
+{
+    extra_read(&from->extra);
+    fpu_save(&from->extra);
+    vmcs_load(to);
+    extra_write(&from->extra, &to->extra);
+    fpu_load(&to->extra);
+}
+
+void vcpu_release(struct vcpu *v)
+{
+    if (v->loaded_on == (int)cpu_index())
+        vmx_clear(v->vmcs);
+    v->loaded_on = -1;
 }
 
 uint64_t vcpu_tick(const struct vcpu *v)

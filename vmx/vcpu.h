@@ -46,7 +46,7 @@ struct vcpu_event { uint32_t info, error, length; };
 /* State the guest owns in the processor but VMX does not switch (SDM vol. 3, 28.3 leaves it to us). */
 struct vcpu_extra {
     uint64_t star, lstar, cstar, fmask, kernel_gs_base, tsc_aux;
-    uint64_t xcr0;
+    uint64_t xcr0, xcr0_allowed;   /* allowed 0: no XSAVE, FXSAVE it is */
     uint64_t dr[4], dr6, cr2;
     void *fpu;                 /* XSAVE area, one page */
 };
@@ -112,9 +112,15 @@ int vcpu_init(struct vcpu *v);
 void vcpu_destroy(struct vcpu *v);
 /* Architectural state at the start; on the vCPU's pCPU, loaded. */
 void vcpu_reset(struct vcpu *v, const struct vcpu_start *start);
-/* Makes the vCPU the one this pCPU runs (its VMCS current, its registers in place), and takes it off again. */
+/*
+ * Makes the vCPU the one this pCPU runs (its VMCS current, its registers in place), and takes it off again; or both in
+ * one, which is faster. Its VMCS stays the pCPU's until vcpu_release, which comes before the vCPU is loaded elsewhere or
+ * ends (SDM vol. 3, 25.11.1); it is not loaded then.
+ */
 void vcpu_load(struct vcpu *v);
 void vcpu_put(struct vcpu *v);
+void vcpu_switch(struct vcpu *from, struct vcpu *to);
+void vcpu_release(struct vcpu *v);
 /* Last steps before the guest runs: pending events, interrupt window, invalidation. */
 void vcpu_prepare_entry(struct vcpu *v);
 /* The first of them alone, for a vCPU that has never left its EPT. */

@@ -13,6 +13,7 @@
 
 static struct apicv_state news;
 static bool any;
+static const _Atomic bool something = true;
 static unsigned written, ended;
 
 static bool op_state(struct vcpu *v, struct apicv_state *out)
@@ -38,6 +39,7 @@ static int setup(void **state)
         return -1;
     ops = fake_ops;
     ops.apicv_state = op_state;
+    vcpu.news = &something;
     ops.apic_written = op_written;
     ops.apic_ended = op_ended;
     vcpu.ops = &ops;

@@ -293,7 +293,8 @@ static void test_short_way(void **state)
     assert_int_equal(try(EXIT_REASON_CPUID), QUICK_DONE);
     vcpu.regs.rcx = MSR_APIC_BASE;
     assert_int_equal(try(EXIT_REASON_RDMSR), QUICK_DONE);
-    assert_int_equal(try(EXIT_REASON_HLT), QUICK_NOT);
+    assert_int_equal(try(EXIT_REASON_HLT), QUICK_LOOK);
+    assert_int_equal(world.halts, 1);
     vcpu.regs.rax = 0;
     assert_int_equal(try(EXIT_REASON_VMCALL), QUICK_DONE);
     vcpu.regs.rax = 1;

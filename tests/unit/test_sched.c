@@ -28,11 +28,11 @@ static struct timer_queue timers[VMS][VCPUS];
 static bool pending[VMS][VCPUS];
 
 static struct {
-    struct slot *ran[64];                      /* those that vmx_run was called for, in order */
+    struct slot *ran[64];                      /* those that were entered, in order */
     unsigned runs, loads, puts, resets, lapic_resets, polls, retimed, services, prepares;
     struct vcpu *loaded;
     struct vcpu_start start;
-    void (*guest)(struct slot *s);             /* what a guest does between its entry and the end of vmx_run */
+    struct guest_regs *(*guest)(struct slot *s); /* what a guest does, and who is entered then */
     void (*preparing)(struct slot *s);
     bool (*service)(struct vm *vm);
 } seen;
@@ -43,6 +43,7 @@ bool board_pending(struct board_vcpu *v) { return *(bool *)v; }
 void board_lapic_reset(struct board_vcpu *v) { seen.lapic_resets++; }
 void console_poll(void) { seen.polls++; }
 unsigned vm_count(void) { return VMS; }
+bool vm_any_changing(void) { return true; }
 struct vm *vm_at(unsigned index) { return &vm[index]; }
 bool vm_halted_for_ever(const struct vm *what) { return false; }
 bool vm_enter(struct vm *what) { return !what->paused; }
@@ -59,6 +60,8 @@ bool vm_service(struct vm *what)
 void vcpu_load(struct vcpu *v)
 {
     assert_null(seen.loaded);
+    assert_true(v->loaded_on == -1 || v->loaded_on == (int)cpu_index());
+    v->loaded_on = (int)cpu_index();
     seen.loads++;
     seen.loaded = v;
 }
@@ -68,6 +71,19 @@ void vcpu_put(struct vcpu *v)
     assert_ptr_equal(seen.loaded, v);
     seen.puts++;
     seen.loaded = NULL;
+}
+
+void vcpu_switch(struct vcpu *from, struct vcpu *to)
+{
+    vcpu_put(from);
+    vcpu_load(to);
+}
+
+/* It may be loaded elsewhere now. */
+void vcpu_release(struct vcpu *v)
+{
+    assert_ptr_not_equal(seen.loaded, v);
+    v->loaded_on = -1;
 }
 
 void vcpu_reset(struct vcpu *v, const struct vcpu_start *start)
@@ -86,14 +102,16 @@ void vcpu_prepare_entry(struct vcpu *v)
 
 void vmx_run(struct guest_regs *regs)
 {
-    struct slot *s = container_of(regs, struct slot, vcpu.regs);
+    while (regs) {
+        struct slot *s = container_of(regs, struct slot, vcpu.regs);
 
-    assert_ptr_equal(seen.loaded, &s->vcpu);
-    if (seen.runs < ARRAY_SIZE(seen.ran))
-        seen.ran[seen.runs] = s;
-    if (++seen.runs == ARRAY_SIZE(seen.ran))
-        sched_end();                           /* a test that does not end by itself */
-    seen.guest(s);
+        assert_ptr_equal(seen.loaded, &s->vcpu);
+        if (seen.runs < ARRAY_SIZE(seen.ran))
+            seen.ran[seen.runs] = s;
+        if (++seen.runs == ARRAY_SIZE(seen.ran))
+            sched_end();                       /* a test that does not end by itself */
+        regs = seen.guest(s);
+    }
 }
 
 static int setup(void **state)
@@ -125,6 +143,7 @@ static int setup(void **state)
             slots[i][n].vm = &vm[i];
             slots[i][n].vcpu.index = n;
             slots[i][n].vcpu.cpu = 1;
+            slots[i][n].vcpu.loaded_on = -1;
             slots[i][n].vcpu.news = &news;
             slots[i][n].vcpu.devices = &pending[i][n];
             slots[i][n].timers = &timers[i][n];
@@ -409,12 +428,22 @@ static void test_timer_wakes(void **state)
     assert_in_range(fake_cpu.tsc, start + 7 * MS, start + 7 * MS + 10000);
 }
 
+/* Another vCPU is entered at once, unless it has to leave or was told to wait. */
 static void test_halted_gives_way(void **state)
 {
     sched_add(&slots[0][0]);
-    sched_add(&slots[0][1]);
+    sched_add(&slots[1][1]);
+    load(my_queue(), &slots[0][0]);
     sched_halt(&slots[0][0].vcpu);
+    assert_ptr_equal(sched_resume(&slots[0][0].vcpu), &slots[1][1].vcpu.regs);
+    assert_ptr_equal(seen.loaded, &slots[1][1].vcpu);
+    load(my_queue(), &slots[0][0]);
+    vm[1].state = VM_STOPPING;
     assert_null(sched_resume(&slots[0][0].vcpu));
+    vm[1].state = VM_RUNNING;
+    slots[1][1].requests = REQUEST_INIT;
+    assert_null(sched_resume(&slots[0][0].vcpu));
+    assert_int_equal(slots[1][1].state, VCPU_WAIT_SIPI);
     assert_int_equal(fake_cpu.halts, 0);
 }
 
@@ -423,6 +452,7 @@ static void test_slice_timer(void **state)
 {
     sched_add(&slots[0][0]);
     sched_add(&slots[0][1]);
+    load(my_queue(), &slots[0][0]);
     share_begin(&slots[0][0].share, fake_cpu.tsc);
     my_queue()->slice_end = fake_cpu.tsc + 10 * MS;
     slots[0][1].state = VCPU_WAIT_SIPI;
@@ -434,27 +464,36 @@ static void test_slice_timer(void **state)
     assert_int_equal(fake_apic.arms, 1);
     assert_int_equal(fake_apic.deadline, my_queue()->slice_end);
     fake_cpu.tsc += 10 * MS;
-    assert_null(sched_resume(&slots[0][0].vcpu));
-    slots[0][1].state = VCPU_WAIT_SIPI;        /* nobody waits: no end */
-    assert_non_null(resume_kicked(&slots[0][0]));
+    assert_ptr_equal(sched_resume(&slots[0][0].vcpu), &slots[0][1].vcpu.regs);
+    assert_in_range(fake_apic.deadline, fake_cpu.tsc + 10 * MS - 1000, fake_cpu.tsc + 10 * MS);
+    slots[0][0].state = VCPU_WAIT_SIPI;        /* nobody waits: no end */
+    fake_cpu.tsc += 10 * MS;
+    assert_ptr_equal(sched_resume(&slots[0][1].vcpu), &slots[0][1].vcpu.regs);
 }
 
 /* A guest that only computes: exits by our timer. */
-static void computes(struct slot *s)
+static struct guest_regs *computes(struct slot *s)
 {
     for (unsigned i = 0; i < 100; i++) {
+        struct guest_regs *next;
+
         fake_cpu.tsc += MS;
-        if (!sched_resume(&s->vcpu))
-            return;
+        next = sched_resume(&s->vcpu);
+        if (next != &s->vcpu.regs)
+            return next;
     }
     sched_end();
+    return NULL;
 }
 
-static void nine_turns(struct slot *s)
+static struct guest_regs *nine_turns(struct slot *s)
 {
-    computes(s);
-    if (seen.runs == 9)
-        sched_end();
+    struct guest_regs *next = computes(s);
+
+    if (seen.runs < 9)
+        return next;
+    sched_end();
+    return NULL;
 }
 
 static void test_slices_rotate(void **state)
@@ -475,12 +514,13 @@ static void test_slices_rotate(void **state)
     assert_int_equal(seen.loads, seen.puts);
 }
 
-static void fresh_then_end(struct slot *s)
+static struct guest_regs *fresh_then_end(struct slot *s)
 {
     assert_int_equal(seen.resets, 1);
     assert_false(s->fresh);
     if (seen.runs == 2)
         sched_end();
+    return NULL;
 }
 
 static void test_fresh_vcpu_is_set_up_once(void **state)
@@ -510,9 +550,10 @@ static void test_waiting_vcpu_is_not_entered(void **state)
     assert_int_equal(seen.runs, 0);
 }
 
-static void never(struct slot *s)
+static struct guest_regs *never(struct slot *s)
 {
     fail_msg("this vCPU is not to run");
+    return NULL;
 }
 
 /* INIT takes it off: it is loaded for that, but not entered. */

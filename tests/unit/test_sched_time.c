@@ -57,14 +57,28 @@ bool board_pending(struct board_vcpu *v) { return *(_Atomic bool *)v; }
 void board_lapic_reset(struct board_vcpu *v) { }
 void console_poll(void) { }
 unsigned vm_count(void) { return vms; }
+bool vm_any_changing(void) { return true; }
 struct vm *vm_at(unsigned index) { return &vm[index]; }
 uint64_t vcpu_tick(const struct vcpu *v) { return rdtsc() + v->tsc_base; }
 bool vm_service(struct vm *what) { return false; }
 bool vm_enter(struct vm *what) { return !what->paused; }
 void vm_left(struct vm *what) { }
 bool vm_halted_for_ever(const struct vm *what) { return false; }
-void vcpu_load(struct vcpu *v) { assert_int_equal(v->cpu, cpu_index()); }
+void vcpu_load(struct vcpu *v)
+{
+    assert_int_equal(v->cpu, cpu_index());
+    assert_true(v->loaded_on == -1 || v->loaded_on == (int)cpu_index()); /* its VMCS is no other pCPU's */
+    v->loaded_on = (int)cpu_index();
+}
+
 void vcpu_put(struct vcpu *v) { assert_int_equal(v->cpu, cpu_index()); }
+void vcpu_release(struct vcpu *v) { v->loaded_on = -1; }
+
+void vcpu_switch(struct vcpu *from, struct vcpu *to)
+{
+    vcpu_put(from);
+    vcpu_load(to);
+}
 void vcpu_reset(struct vcpu *v, const struct vcpu_start *start) { }
 void vcpu_set_tsc_base(struct vcpu *v, uint64_t base) { }
 void apic_eoi(void) { }
@@ -119,10 +133,9 @@ static void begin(struct guest *g)
 
 void vmx_run(struct guest_regs *regs)
 {
-    struct slot *s = container_of(regs, struct slot, vcpu.regs);
-    struct guest *g = guest_of(s);
-
-    do {
+    while (regs) {
+        struct slot *s = container_of(regs, struct slot, vcpu.regs);
+        struct guest *g = guest_of(s);
         struct processor *p = me();
 
         assert_true(cpu_set_has(&s->vm->allowed, cpu_index()));
@@ -146,7 +159,8 @@ void vmx_run(struct guest_regs *regs)
             g->waits_since = s->vm->paused ? 0 : fake_cpu.tsc;
         }
         s->vcpu.look_at = 0;
-    } while (sched_resume(&s->vcpu));
+        regs = sched_resume(&s->vcpu);
+    }
 }
 
 static void processor(unsigned index)
@@ -228,6 +242,7 @@ static void add_vm(unsigned vcpus, unsigned weight, uint64_t allowed, bool sleep
         slots[v][n].timers = &no_timers;
         slots[v][n].vcpu.devices = &pending[v][n];
         slots[v][n].vcpu.news = &news;
+        slots[v][n].vcpu.loaded_on = -1;
         slots[v][n].vcpu.index = n;
         slots[v][n].vcpu.cpu = sched_choose(&vm[v].allowed);
         guests[v][n].waits_since = fake_cpu.tsc;
