@@ -168,7 +168,7 @@ static void take_off(struct run_queue *q, struct slot *s)
     remove_slot(q, s);
 }
 
-static void load(struct run_queue *q, struct slot *s)
+static void load(struct run_queue *q, struct slot *s, uint64_t now)
 {
     if (q->loaded == s)
         return;
@@ -178,7 +178,7 @@ static void load(struct run_queue *q, struct slot *s)
     } else {
         vcpu_load(&s->vcpu);
     }
-    steal_resumed(&s->vcpu, share_waited(&s->share, rdtsc()));
+    steal_resumed(&s->vcpu, share_waited(&s->share, now));
     q->loaded = s;
 }
 
@@ -480,13 +480,13 @@ static bool its_turn(struct run_queue *q, const struct slot *s, const struct slo
     return true;
 }
 
-/* This pCPU is the vCPU's from now on; false: its VM is paused. */
-static bool step_in(struct run_queue *q, struct slot *s)
+/* This pCPU is the vCPU's from now on. */
+static void step_in(struct run_queue *q, struct slot *s)
 {
-    if (!vm_enter(s->vm))
-        return false;
-    q->slice_end = rdtsc() + (q->breathes ? ms_ticks(BREATH_MS) : slice_ticks());
-    load(q, s);
+    uint64_t now = rdtsc();
+
+    q->slice_end = now + (q->breathes ? ms_ticks(BREATH_MS) : slice_ticks());
+    load(q, s, now);
     if (s->fresh) {
         vcpu_reset(&s->vcpu, &s->start);
         s->fresh = false;
@@ -495,15 +495,16 @@ static bool step_in(struct run_queue *q, struct slot *s)
         vcpu_set_tsc_base(&s->vcpu, s->vm->tsc_base);
     s->retimed = false;
     do_requests(s);
-    return true;
 }
 
 /* The vCPU goes into the guest; waits: somebody else waits for its turn to end. */
 static struct guest_regs *enter(struct run_queue *q, struct slot *s, bool waits)
 {
+    uint64_t now = rdtsc();
+
     arm(q, waits || q->breathes);
-    share_begin(&s->share, rdtsc());
-    s->vcpu.look_at = MIN(q->armed, rdtsc() + ms_ticks(LOOK_MS));
+    share_begin(&s->share, now);
+    s->vcpu.look_at = MIN(q->armed, now + ms_ticks(LOOK_MS));
     vcpu_prepare_entry(&s->vcpu);
     return &s->vcpu.regs;
 }
@@ -513,9 +514,12 @@ static struct guest_regs *hand_over(struct run_queue *q, struct slot *s, struct 
 {
     bool waits = q->awake > 1;
 
-    vm_left(s->vm);
-    if (q->breathes || !step_in(q, next))
-        return NULL;
+    if (q->breathes || s->vm != next->vm) {
+        vm_left(s->vm);
+        if (q->breathes || !vm_enter(next->vm))
+            return NULL;
+    }
+    step_in(q, next);
     if (next->state != VCPU_RUNNABLE || atomic_load(&next->vm->state) == VM_STOPPING) {
         vm_left(next->vm);
         return NULL;
@@ -588,8 +592,12 @@ static void park(struct run_queue *q, struct slot *s)
 
 static void run(struct run_queue *q, struct slot *s)
 {
-    struct guest_regs *regs = step_in(q, s) ? take_turns(q, s) : NULL;
+    struct guest_regs *regs;
 
+    if (!vm_enter(s->vm))
+        return;
+    step_in(q, s);
+    regs = take_turns(q, s);
     if (regs)
         vmx_run(regs);
 }

@@ -4,7 +4,6 @@
 #include "arch/x86/apic.h"
 #include "lib/errno.h"
 
-#define STEAL_ENABLE   BIT(0)
 #define STEAL_RESERVED 0x3eull                 /* a multiple of 64, so it lies in one page */
 #define NS_PER_MS      1000000ull
 
@@ -18,11 +17,9 @@ _Static_assert(sizeof(struct steal_time) == 64, "KVM ABI");
 
 #define USED offsetof(struct steal_time, pad)
 
-static bool enabled(const struct vcpu *v) { return v->steal.msr & STEAL_ENABLE; }
-
 static struct gpa field(const struct vcpu *v, size_t offset)
 {
-    return GPA((v->steal.msr & ~STEAL_ENABLE) + offset);
+    return GPA((v->steal.msr & ~(uint64_t)STEAL_ENABLE) + offset);
 }
 
 static void put_version(struct vcpu *v)
@@ -44,27 +41,23 @@ static void publish(struct vcpu *v)
 int steal_write(struct vcpu *v, uint64_t value)
 {
     if (value & STEAL_ENABLE &&
-        (value & STEAL_RESERVED || !pmap_is_ram(v->pmap, GPA(value & ~STEAL_ENABLE), sizeof(struct steal_time))))
+        (value & STEAL_RESERVED || !pmap_is_ram(v->pmap, GPA(value & ~(uint64_t)STEAL_ENABLE), sizeof(struct steal_time))))
         return -EINVAL;
     v->steal.msr = value;
-    if (enabled(v))
+    if (value & STEAL_ENABLE)
         publish(v);
     return 0;
 }
 
-void steal_resumed(struct vcpu *v, uint64_t waited)
+void steal_publish(struct vcpu *v, uint64_t more)
 {
-    if (enabled(v)) {
-        v->steal.stolen += waited - v->steal.waited;
-        publish(v);
-    }
-    v->steal.waited = waited;
+    v->steal.stolen += more;
+    publish(v);
 }
 
-void steal_preempted(struct vcpu *v)
+void steal_publish_preempted(struct vcpu *v)
 {
     static const uint8_t preempted = 1;
 
-    if (enabled(v))
-        (void)pmap_write(v->pmap, field(v, offsetof(struct steal_time, preempted)), &preempted, sizeof(preempted));
+    (void)pmap_write(v->pmap, field(v, offsetof(struct steal_time, preempted)), &preempted, sizeof(preempted));
 }

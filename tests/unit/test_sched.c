@@ -433,11 +433,11 @@ static void test_halted_gives_way(void **state)
 {
     sched_add(&slots[0][0]);
     sched_add(&slots[1][1]);
-    load(my_queue(), &slots[0][0]);
+    load(my_queue(), &slots[0][0], fake_cpu.tsc);
     sched_halt(&slots[0][0].vcpu);
     assert_ptr_equal(sched_resume(&slots[0][0].vcpu), &slots[1][1].vcpu.regs);
     assert_ptr_equal(seen.loaded, &slots[1][1].vcpu);
-    load(my_queue(), &slots[0][0]);
+    load(my_queue(), &slots[0][0], fake_cpu.tsc);
     vm[1].state = VM_STOPPING;
     assert_null(sched_resume(&slots[0][0].vcpu));
     vm[1].state = VM_RUNNING;
@@ -452,7 +452,7 @@ static void test_slice_timer(void **state)
 {
     sched_add(&slots[0][0]);
     sched_add(&slots[0][1]);
-    load(my_queue(), &slots[0][0]);
+    load(my_queue(), &slots[0][0], fake_cpu.tsc);
     share_begin(&slots[0][0].share, fake_cpu.tsc);
     my_queue()->slice_end = fake_cpu.tsc + 10 * MS;
     slots[0][1].state = VCPU_WAIT_SIPI;
