@@ -459,9 +459,12 @@ static bool home_calls(void)
  */
 static inline bool goes_on(struct slot *s, struct run_queue *q)
 {
-    uint64_t when = tsc_of(s, timer_next(s->timers));
+    uint64_t when;
 
-    if (s->state != VCPU_RUNNABLE || rdtsc() >= MIN(s->vcpu.look_at, when))
+    if (s->state != VCPU_RUNNABLE)
+        return false;
+    when = tsc_of(s, timer_next(s->timers));
+    if (rdtsc() >= MIN(s->vcpu.look_at, when))
         return false; /* the look sets the timer, and not for what is due already: that would be an exit for nothing */
     if (when < q->armed)
         (void)set_timer(q, when);
@@ -494,7 +497,8 @@ static void step_in(struct run_queue *q, struct slot *s)
     if (s->retimed)
         vcpu_set_tsc_base(&s->vcpu, s->vm->tsc_base);
     s->retimed = false;
-    do_requests(s);
+    if (atomic_load(&s->requests))
+        do_requests(s);
 }
 
 /* The vCPU goes into the guest; waits: somebody else waits for its turn to end. */

@@ -23,7 +23,7 @@ static _Atomic int first_error;
 
 int vm_first_error(void) { return first_error; }
 
-static _Atomic unsigned changing; /* VMs that are STARTING or STOPPING */
+_Atomic unsigned vms_changing;
 
 unsigned vm_count(void) { return vms_known; }
 struct vm *vm_at(unsigned index) { return &vms[index]; }
@@ -111,13 +111,11 @@ static void kick_all(void)
         sched_kick(i);
 }
 
-bool vm_any_changing(void) { return atomic_load(&changing); }
-
 static int change(struct vm *vm, int from, int to)
 {
     if (!atomic_compare_exchange_strong(&vm->state, &from, to))
         return -EBUSY;
-    atomic_fetch_add(&changing, 1);
+    atomic_fetch_add(&vms_changing, 1);
     kick_all();
     return 0;
 }
@@ -139,7 +137,7 @@ static void switch_off(struct vm *vm)
     for (unsigned i = 0; i < vm->config->vcpus; i++)
         sched_leave(vm->cpu[i]);
     atomic_store(&vm->state, VM_OFF);
-    atomic_fetch_sub(&changing, 1);
+    atomic_fetch_sub(&vms_changing, 1);
 }
 
 int vm_stop(struct vm *vm)
@@ -411,7 +409,7 @@ static void start(struct vm *vm)
     }
     vm->active = vm->config->vcpus;
     atomic_store(&vm->state, VM_RUNNING);
-    atomic_fetch_sub(&changing, 1);
+    atomic_fetch_sub(&vms_changing, 1);
     log_info("vm %s: starts with %lu MiB and %u vCPUs, the first on cpu %u", vm->config->name, vm->config->memory_mib,
              vm->config->vcpus, vm->home);
     for (unsigned i = 0; i < vm->config->vcpus; i++)

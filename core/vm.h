@@ -72,7 +72,8 @@ struct vm *vm_at(unsigned index);
 struct vm *vm_by_name(const char *name);
 bool vm_any_alive(void);
 /* Is one starting or stopping? */
-bool vm_any_changing(void);
+extern _Atomic unsigned vms_changing;
+static inline bool vm_any_changing(void) { return atomic_load_explicit(&vms_changing, memory_order_relaxed); }
 
 /* 0, or why the first VM that could not be built could not (-errno; it was said). */
 int vm_first_error(void);

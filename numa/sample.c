@@ -11,13 +11,12 @@ static struct {
     uint16_t id;
     uint64_t chunk;
     uint64_t rounds;
-    uint64_t due;              /* TSC of the next part */
     uint64_t last;             /* TSC of the last payment */
     uint64_t credit;           /* pages * ticks per second */
 } at = { .id = 1 };
 
 static _Atomic bool busy;
-static bool on;
+_Atomic uint64_t sample_due = UINT64_MAX;
 static struct placement policy;
 
 uint64_t sample_rounds(void) { return at.rounds; }
@@ -25,7 +24,7 @@ uint64_t sample_rounds(void) { return at.rounds; }
 void sample_init(const struct policy_settings *set, bool access_bits)
 {
     policy.set = *set;
-    on = set->on && access_bits && page_nodes() > 1;
+    sample_due = set->on && access_bits && page_nodes() > 1 ? 0 : UINT64_MAX;
 }
 
 /* Counts what was used from where. A page counts as many times as it has parts. */
@@ -155,20 +154,20 @@ static void sample_part(uint64_t tsc, uint64_t khz)
     policy_time(&policy, tsc, hz);
     at.credit = MIN(at.credit + MIN(tsc - at.last, hz) * policy.set.rate, MAX(most, hz));
     at.last = tsc;
-    at.due = tsc + khz; /* in a millisecond */
+    sample_due = tsc + khz; /* in a millisecond */
     while (pages && at.credit >= hz) {
         pages = step(hz);
         at.credit -= MIN(at.credit, pages * hz);
     }
     if (!pages)
-        at.due = tsc + policy.set.interval_ms * khz;
+        sample_due = tsc + policy.set.interval_ms * khz;
 }
 
-void sample_poll(uint64_t tsc, uint64_t tsc_khz)
+void sample_now(uint64_t tsc, uint64_t tsc_khz)
 {
-    if (!on || tsc < at.due || atomic_exchange(&busy, true))
+    if (atomic_exchange(&busy, true))
         return;
-    if (tsc >= at.due)
+    if (tsc >= sample_due)
         sample_part(tsc, tsc_khz);
     atomic_store(&busy, false);
 }
