@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
+#include "arch/x86/apic.h"
 #include "core/monitor_parts.h"
 #include "numa/page.h"
 #include "numa/scan.h"
@@ -61,9 +62,21 @@ static void print_sum(const struct page_counts *c)
     }
     monitor_print("guests have %lu MiB, touched %lu KiB, the machine gives %lu KiB\n", has, kib(sum.touched),
                   kib(c->by_kind[PAGE_PRIVATE] + c->by_kind[PAGE_ORIGIN] + c->by_kind[PAGE_CONTENT]));
-    monitor_print("saved: by origin %lu KiB, by content %lu KiB, zeros %lu KiB; the scanner is in round %lu\n",
+    monitor_print("saved: by origin %lu KiB, by content %lu KiB, zeros %lu KiB\n",
                   kib(sum.files - c->by_kind[PAGE_ORIGIN]), kib(sum.content - c->by_kind[PAGE_CONTENT]),
-                  kib(sum.zeros), scan_rounds());
+                  kib(sum.zeros));
+}
+
+static void print_scanner(void)
+{
+    struct scan_figures f;
+
+    scan_count(&f);
+    if (!f.rounds)
+        return;
+    monitor_print("scanner: %lu rounds, looked at %lu pages, gave back %lu\n", f.rounds, f.looked, f.given);
+    monitor_print("  last round: looked at %lu pages in %lu ms, %lu had changed, gave back %lu; then a rest of %lu s\n",
+                  f.last_looked, f.last_ticks / tsc_khz(), f.last_changed, f.last_given, f.rest / tsc_khz() / 1000);
 }
 
 /* At least 1 MiB, at most all that it has. */
@@ -97,4 +110,5 @@ void monitor_mem(int argc, char **argv)
     for (unsigned i = 0; i < vm_count(); i++)
         print_vm(vm_at(i));
     print_sum(&c);
+    print_scanner();
 }

@@ -418,9 +418,16 @@ static bool give_away(struct run_queue *q, const struct slot *running)
 
 static void idle(struct run_queue *q)
 {
-    if (page_zero_ahead(cpu_this()->node) || scan_step(rdtsc(), tsc_khz()))
+    uint64_t now = rdtsc(), when;
+
+    if (page_zero_ahead(cpu_this()->node))
         return;
-    arm(q, false);
+    when = scan_step(now, tsc_khz());
+    if (when <= now)
+        return;
+    when = MIN(when, next_deadline(q, false));
+    if (when != q->armed)
+        (void)set_timer(q, when);
     sti_hlt_cli();
 }
 

@@ -378,6 +378,7 @@ static int build(struct vm *vm)
         return -ENOMEM;
     }
     vm->pmap.domain = domain_of(vm);
+    scan_wake();
     vm->pmap.home = cpu_this()->node;
     for (unsigned i = 0; i < vm->config->vcpus; i++) {
         vm->slots[i] = new_slot(vm, i);

@@ -8,11 +8,12 @@
 /* Locks by stripe of buckets; a pmap's lock may be held outside, a node's is taken inside. */
 #define STRIPES 64u
 #define PAGES_PER_BUCKET 4
-/* After so many rounds pages meet in other places. */
-#define MEETING_ROUNDS 3
+/* Pages that may have equals: so many buckets have so many places in common. */
+#define MEETING_BUCKETS 2
+#define MEETING_PLACES 4
 
 static uint32_t *buckets;      /* first frame of each chain */
-static uint32_t *meeting;      /* frames left by commons_meet: one place each, the last one has it */
+static uint32_t *meeting;      /* frames left by commons_meet */
 static uint64_t mask;
 static struct spinlock stripes[STRIPES];
 static struct hpa zeros[NUMA_MAX_NODES];
@@ -27,7 +28,7 @@ int commons_init(void)
     while ((PAGE_SIZE << order) / sizeof(uint32_t) < c.total / PAGES_PER_BUCKET)
         order++;
     b = page_alloc_zeroed(0, order, PAGE_HYPERVISOR);
-    m = page_alloc_zeroed(0, order, PAGE_HYPERVISOR);
+    m = page_alloc_zeroed(0, order + 1, PAGE_HYPERVISOR); /* two places a bucket */
     if (!b.v || !m.v)
         return -ENOMEM;
     buckets = hpa_ptr(b);
@@ -159,15 +160,41 @@ bool commons_withdraw(struct hpa page)
     return true;
 }
 
-struct hpa commons_meet(uint16_t space, uint32_t key, uint64_t round, struct hpa page)
+static uint64_t meeting_of(uint16_t space, uint32_t key)
 {
-    unsigned turn = (unsigned)(round / MEETING_ROUNDS) * 7 % 32; /* who missed each other may meet elsewhere */
-    uint64_t b = bucket_of(space, key << turn | (uint64_t)key >> (32 - turn));
-    struct hpa met;
+    return bucket_of(space, key) / MEETING_BUCKETS * MEETING_PLACES;
+}
 
-    spin_lock(lock_of(b));
-    met = frame_page(meeting[b]);
-    meeting[b] = (uint32_t)(page.v >> PAGE_SHIFT);
-    spin_unlock(lock_of(b));
+/* The place where a page of this key was left, or the best one to leave it at. Lock held. */
+static uint32_t *place(uint16_t space, uint32_t key)
+{
+    static _Atomic unsigned turn; /* which one has to go is not always the same: all meet in the end */
+    uint64_t first = meeting_of(space, key), best = MEETING_PLACES;
+
+    for (unsigned i = 0; i < MEETING_PLACES; i++) {
+        uint32_t frame = meeting[first + i], hash = frame ? page_of(frame_page(frame))->hash : 0;
+
+        if (hash == key)
+            return &meeting[first + i];
+        if (!frame || meeting_of(space, hash) != first) /* nothing, or something else by now */
+            best = i;
+    }
+    return &meeting[first + (best < MEETING_PLACES ? best : turn++ % MEETING_PLACES)];
+}
+
+struct hpa commons_meet(uint16_t space, uint32_t key, struct hpa page, bool leave)
+{
+    struct spinlock *lock = lock_of(meeting_of(space, key) / MEETING_PLACES);
+    struct hpa met;
+    uint32_t *at;
+
+    spin_lock(lock);
+    at = place(space, key);
+    met = frame_page(*at);
+    if (!met.v || met.v == page.v || page_of(met)->hash != key)
+        met = HPA_NONE;
+    if (leave || !met.v)
+        *at = (uint32_t)(page.v >> PAGE_SHIFT);
+    spin_unlock(lock);
     return met;
 }

@@ -32,9 +32,10 @@ void commons_drop(struct hpa page);
 bool commons_withdraw(struct hpa page);
 
 /*
- * Pages that may have equals: leaves a private page where the next one of the same space, key and round will find it,
- * and gives the one that was left there (HPA_NONE: none). It is a hint: the page may be anything by now.
+ * Pages that may have equals: another private page of this space and key that was left here before; HPA_NONE: none, and
+ * this one is left for others to find. leave: this one takes the other's place. It is a hint: the page may be anything
+ * by now.
  */
-struct hpa commons_meet(uint16_t space, uint32_t key, uint64_t round, struct hpa page);
+struct hpa commons_meet(uint16_t space, uint32_t key, struct hpa page, bool leave);
 /* Is there a page of this space and key in the commons, equal or not? */
 bool commons_has(uint16_t space, uint32_t key);

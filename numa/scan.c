@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
 #include "numa/scan.h"
+#include "arch/x86/percpu.h"
 #include "numa/commons.h"
 #include "numa/hash.h"
 #include "numa/pmap_parts.h"
@@ -9,26 +10,36 @@
 #define SPLIT_WORTH 8u
 /* So much of a second's pages may be made up for after a time without idle processors: a twentieth. */
 #define BURST_SHARE 20u
-/* Looks at empty places until the step is over. */
-#define SKIPS 64u
+/* Tables without a page of the VM's own that are passed in one call. */
+#define SKIPS 4u
+/* A round is quiet if less than this share of its pages was given back: then comes a rest, longer each time. */
+#define QUIET_SHARE 256u
+#define REST_SECONDS 60u
+/* Processors that find another one at it look again so often in a second. */
+#define OTHERS_SHARE 10u
 
-/* Where the round is. Only the processor that has set busy touches it. */
+/* Where the round is. Only the processor that has set busy touches this and what follows. */
 static struct {
     uint16_t id;
     uint64_t chunk;
     unsigned page;             /* in the chunk */
     unsigned worth;            /* parts of this large page that can be given back */
-    uint64_t rounds;
+    bool over;                 /* the round */
 } at = { .id = 1 };
 
 static _Atomic bool busy;
+static _Atomic bool woken;     /* there is something new: no rest */
 static uint64_t rate, credit, last; /* credit: pages * ticks per second */
+static uint64_t resume, began; /* TSC: of the end of the rest, of the round's beginning */
+static unsigned worker;        /* the processor that was at it last */
+static struct scan_figures figures, before; /* before: when the round began */
 
 void scan_set_rate(unsigned pages_per_second) { rate = pages_per_second; }
-uint64_t scan_rounds(void) { return at.rounds; }
+void scan_wake(void) { atomic_store(&woken, true); }
+void scan_count(struct scan_figures *out) { *out = figures; }
 
-/* Two pages that are to become one: the first has to be put into the commons before the second can be merged. */
-struct pair { struct hpa page; uint16_t domain; uint32_t key; };
+/* Two pages that are to become one: met has to be put into the commons before page can be merged. */
+struct pair { struct hpa page, met; uint16_t domain; uint32_t key; };
 
 static void next_chunk(void)
 {
@@ -37,13 +48,19 @@ static void next_chunk(void)
     at.worth = 0;
 }
 
+static void next_page(void)
+{
+    if (++at.page == CHUNK_PAGES)
+        next_chunk();
+}
+
 static void next_pmap(void)
 {
     at.chunk = UINT64_MAX;
     next_chunk();
     if (++at.id > PMAP_MAX_ID) {
         at.id = 1;
-        at.rounds++;
+        at.over = true;
     }
 }
 
@@ -74,19 +91,24 @@ static enum finding look(const struct pmap *pmap, struct hpa page, struct pair *
     struct hpa met;
     uint64_t sharer;
 
+    figures.looked++;
     if (p->hash != h) {
         p->hash = h;
+        figures.changed++;
         return FOUND_NOTHING;
     }
     if (h == HASH_ZERO)
         return FOUND_ZERO;
     if (commons_has(pmap->domain, h))
         return FOUND_EQUAL;
-    met = commons_meet(pmap->domain, h, at.rounds, page);
-    if (!met.v || met.v == page.v || page_of(met)->hash != h || !owner_of(met, &sharer))
-        return FOUND_NOTHING;
-    *pair = (struct pair){ met, pmap->domain, h };
-    return FOUND_PAIR;
+    met = commons_meet(pmap->domain, h, page, false);
+    if (met.v && owner_of(met, &sharer)) {
+        *pair = (struct pair){ page, met, pmap->domain, h };
+        return FOUND_PAIR;
+    }
+    if (met.v)
+        commons_meet(pmap->domain, h, page, true);
+    return FOUND_NOTHING;
 }
 
 /* A part of a large page. At the last one it is decided whether the page is split, and looked at once more. */
@@ -104,44 +126,69 @@ static void look_large(struct pmap *pmap, uint64_t *chunk)
         at.page = at.worth = 0;
 }
 
-/* False: there is no page of the VM's own. */
+/* The next page of the VM's own in this table; false: there is none. */
+static bool find_own(uint64_t chunk)
+{
+    const uint64_t *e = (const uint64_t *)(chunk & P_ADDR);
+
+    while (at.page < CHUNK_PAGES && (e[at.page] & (P_PRESENT | P_SHARED | P_REPLICAS)) != P_PRESENT)
+        at.page++;
+    return at.page < CHUNK_PAGES;
+}
+
+/* False: there is no page of the VM's own here. */
 static bool look_small(struct pmap *pmap, uint64_t chunk, struct pair *pair)
 {
-    struct gpa gpa = GPA(pmap_chunk_base(pmap, at.chunk).v + at.page * PAGE_SIZE);
-    uint64_t e = *pmap_entry(chunk, gpa);
-    bool own = (e & (P_PRESENT | P_SHARED | P_REPLICAS)) == P_PRESENT;
+    struct gpa gpa;
+    struct hpa page;
 
-    switch (own ? look(pmap, HPA(e & P_ADDR), pair) : FOUND_NOTHING) {
+    if (!find_own(chunk)) {
+        next_chunk();
+        return false;
+    }
+    gpa = GPA(pmap_chunk_base(pmap, at.chunk).v + at.page * PAGE_SIZE);
+    page = HPA(*pmap_entry(chunk, gpa) & P_ADDR);
+    switch (look(pmap, page, pair)) {
     case FOUND_ZERO:
-        pmap_merge_zero(pmap, gpa);
+        figures.given += pmap_merge_zero(pmap, gpa);
         break;
     case FOUND_EQUAL:
-        pmap_merge(pmap, gpa, page_of(HPA(e & P_ADDR))->hash);
+        figures.given += pmap_merge(pmap, gpa, page_of(page)->hash);
         break;
     case FOUND_PAIR:
         return true; /* here again when the other one is in the commons */
     case FOUND_NOTHING:
         break;
     }
-    if (++at.page == CHUNK_PAGES)
-        next_chunk();
-    return own;
+    next_page();
+    return true;
 }
 
-/* The owner's lock is needed, so nobody else's is held. */
-static void publish(const struct pair *pair)
+/* The owner's lock is needed, so nobody else's is held. False: it is not a small page, or no longer what it was. */
+static bool publish(const struct pair *pair)
 {
     struct pmap *pmap;
     uint64_t sharer;
+    bool done = false;
 
-    if (!owner_of(pair->page, &sharer))
-        return;
+    if (!owner_of(pair->met, &sharer))
+        return false;
     pmap = pmap_get((uint16_t)(sharer >> 48));
     if (!pmap)
-        return;
+        return false;
     if (pmap->domain == pair->domain)
-        pmap_publish(pmap, GPA((sharer & (BIT(48) - 1)) << PAGE_SHIFT), pair->page, pair->key);
+        done = pmap_publish(pmap, GPA((sharer & (BIT(48) - 1)) << PAGE_SHIFT), pair->met, pair->key);
     spin_unlock(&pmap->lock);
+    return done;
+}
+
+/* If the other one is part of a large page, this one is left for it to find: it is split if it is worth it. */
+static void join(const struct pair *pair)
+{
+    if (publish(pair))
+        return;
+    commons_meet(pair->domain, pair->key, pair->page, true);
+    next_page();
 }
 
 /* One step of the round; false: there was no page here. */
@@ -163,33 +210,65 @@ static bool step(void)
     }
     if (pmap)
         spin_unlock(&pmap->lock);
-    if (pair.page.v)
-        publish(&pair);
+    if (pair.met.v)
+        join(&pair);
     return looked;
 }
 
-/* May a page be looked at now? */
-static bool may(uint64_t tsc, uint64_t second)
+static void end_round(uint64_t tsc, uint64_t second)
+{
+    uint64_t looked = figures.looked - before.looked, given = figures.given - before.given;
+    bool quiet = given * QUIET_SHARE <= looked;
+
+    figures.rounds++;
+    figures.rest = quiet ? MIN(MAX(figures.rest * 2, second), REST_SECONDS * second) : 0;
+    figures.last_looked = looked;
+    figures.last_given = given;
+    figures.last_changed = figures.changed - before.changed;
+    figures.last_ticks = tsc - began;
+    before = figures;
+    began = resume = tsc + figures.rest;
+    at.over = false;
+}
+
+/* TSC from which the rate and the rest allow another page. */
+static uint64_t allowed(uint64_t tsc, uint64_t second)
 {
     uint64_t most = MAX(rate / BURST_SHARE, 1ul) * second;
 
+    if (atomic_exchange(&woken, false) && resume > tsc)
+        began = resume = tsc;
     credit = MIN(credit + MIN(tsc - last, second) * rate, most);
     last = tsc;
-    return credit >= second;
+    return credit >= second ? resume : MAX(resume, tsc + second / BURST_SHARE);
 }
 
-bool scan_step(uint64_t tsc, uint64_t tsc_khz)
+static void some_steps(uint64_t tsc, uint64_t second)
 {
     bool looked = false;
 
-    if (!rate || atomic_exchange(&busy, true))
-        return false;
-    if (may(tsc, tsc_khz * 1000)) {
-        for (unsigned i = 0; i < SKIPS && !looked; i++)
-            looked = step();
-        if (looked)
-            credit -= tsc_khz * 1000;
-    }
+    for (unsigned i = 0; i < SKIPS && !looked && !at.over; i++)
+        looked = step();
+    if (looked)
+        credit -= second;
+    if (at.over)
+        end_round(tsc, second);
+    worker = cpu_index();
+}
+
+uint64_t scan_step(uint64_t tsc, uint64_t tsc_khz)
+{
+    uint64_t second = tsc_khz * 1000, next;
+
+    if (!rate)
+        return UINT64_MAX;
+    if (atomic_exchange(&busy, true))
+        return tsc + second / OTHERS_SHARE;
+    next = allowed(tsc, second);
+    if (next <= tsc)
+        some_steps(tsc, second);
+    else if (worker != cpu_index())
+        next += second / OTHERS_SHARE;
     atomic_store(&busy, false);
-    return looked;
+    return next;
 }
