@@ -5,6 +5,7 @@
 #define XXH_INLINE_ALL
 #define XXH_NO_STDLIB
 #define XXH_VECTOR XXH_SCALAR
+#define XXH_FORCE_MEMORY_ACCESS 1 /* no call of memcpy for each eight bytes */
 #include <xxhash.h>
 
 bool page_is_zero(const void *page)

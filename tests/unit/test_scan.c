@@ -161,6 +161,37 @@ static void test_rate(void **state)
     assert_int_equal(scan_step(now += 1000, 1), UINT64_MAX);
 }
 
+/* After quiet rounds it rests, longer each time, and says until when; a new VM ends that. */
+static void test_rest(void **state)
+{
+    uint64_t rest, looked;
+
+    fill(0, 4 * MIB, 5 * MIB, 3);
+    rounds(3);
+    rest = count().rest;
+    looked = count().looked;
+    assert_in_range(rest, 1000, 60000);
+    assert_int_equal(scan_step(now, 1), now + rest);
+    assert_int_equal(scan_step(now + rest - 1, 1), now + rest);
+    assert_int_equal(count().looked, looked);
+    rounds(0);
+    assert_in_range(count().rest, MIN(2 * rest, 60000), 60000);
+    scan_wake();
+    assert_int_equal(scan_step(now, 1), now);
+}
+
+/* Another processor does not wait for the same moment. */
+static void test_others_look_later(void **state)
+{
+    uint64_t next;
+
+    fill(0, 4 * MIB, 5 * MIB, 3);
+    rounds(3);
+    next = scan_step(now, 1);
+    fake_percpu_enter(1);
+    assert_in_range(scan_step(now, 1), next + 1, next + 1000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -169,6 +200,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_changing_pages_stay, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_domain_no_sharing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rate, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_rest, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_others_look_later, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
