@@ -27,7 +27,7 @@ CRT0     := $(EFI_LIB)/crt0-efi-x86_64.o
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all image run test check soak bench install-deps clean help boot-test
+.PHONY: all image run test check soak bench bench-memory install-deps clean help boot-test
 all: $(BUILD)/mirrorball.efi
 
 # --- the hypervisor ---------------------------------------------------------------------------------------------
@@ -180,6 +180,10 @@ soak: install-deps ## the long boot scenarios, then the model of invalidation fo
 bench: install-deps ## measure: native Linux against a guest, on the same emulator
 	@$(MAKE) --no-print-directory all guests $(EFI_HELPERS)
 	@scripts/bench
+
+bench-memory: install-deps ## measure: what up to eight Debian guests cost in memory, half an hour
+	@$(MAKE) --no-print-directory all drivers
+	@scripts/bench-memory
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
