@@ -8,6 +8,7 @@
 /* mirrorball.conf as understood. Strings are terminated; limits are the parser's and it refuses what is longer. */
 #define CONFIG_MAX_VMS       16
 #define CONFIG_MAX_RAMDISKS  8
+#define CONFIG_MAX_DISKS     4
 #define CONFIG_NAME_MAX      32
 #define CONFIG_PATH_MAX      256
 #define CONFIG_EXTRA_MAX     2048
@@ -27,6 +28,9 @@ struct config_file {
     bool shared;               /* several VMs, or one twice, have it */
 };
 
+/* Over an image that many may have and nobody writes: a layer of the VM's own, or nothing. */
+struct config_disk { struct config_file image; bool readonly; };
+
 /* pCPUs by number; those beyond the machine's do not matter. */
 #define CONFIG_MAX_CPUS 256
 struct cpu_set { uint64_t bits[CONFIG_MAX_CPUS / 64]; };
@@ -41,6 +45,8 @@ struct vm_config {
     struct config_file kernel;
     struct config_file ramdisk[CONFIG_MAX_RAMDISKS];
     unsigned ramdisks;
+    struct config_disk disk[CONFIG_MAX_DISKS];
+    unsigned disks;
     char extra[CONFIG_EXTRA_MAX];
     uint64_t memory_mib;
     char share[CONFIG_NAME_MAX]; /* where it shares memory by content, "": nowhere */

@@ -145,17 +145,6 @@ int load_zero(struct load *l, uint64_t to, size_t n)
     return rc ? fail_pmap(l, rc, to, n) : 0;
 }
 
-const char *load_file_name(const char *path)
-{
-    const char *name = path;
-
-    for (const char *p = path; *p; p++) {
-        if (*p == '\\' || *p == '/')
-            name = p + 1;
-    }
-    return name;
-}
-
 int load_ramdisks(struct load *l, uint64_t limit, uint64_t *base, uint64_t *size)
 {
     uint64_t total = 0;

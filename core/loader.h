@@ -28,3 +28,14 @@ struct guest_entry {
  * offset and size is checked against the file and the VM's memory. On failure -errno, with a sentence in err.
  */
 int loader_load(const struct vm_config *vm, struct pmap *pmap, struct guest_entry *entry, char *err, size_t err_size);
+
+/* The part of a path behind the last separator, of either kind. */
+static inline const char *load_file_name(const char *path)
+{
+    const char *name = path;
+
+    for (; *path; path++)
+        if (*path == '\\' || *path == '/')
+            name = path + 1;
+    return name;
+}

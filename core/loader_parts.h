@@ -39,9 +39,6 @@ int load_write(struct load *l, uint64_t to, const void *from, size_t n);
 int load_file(struct load *l, uint64_t to, const struct config_file *file, uint64_t offset, size_t n);
 int load_zero(struct load *l, uint64_t to, size_t n);
 
-/* The part of a path behind the last separator, of either kind. */
-const char *load_file_name(const char *path);
-
 /* All ramdisk files as one, each padded to 4 bytes, as high as possible below limit; *size 0 when there are none. */
 int load_ramdisks(struct load *l, uint64_t limit, uint64_t *base, uint64_t *size);
 /* A terminated string in memory below LOAD_LOW_LIMIT. */

@@ -109,6 +109,8 @@ static int map_files(const struct config *config)
         err = map_file(&config->vm[i].kernel);
         for (unsigned r = 0; r < config->vm[i].ramdisks && !err; r++)
             err = map_file(&config->vm[i].ramdisk[r]);
+        for (unsigned d = 0; d < config->vm[i].disks && !err; d++)
+            err = map_file(&config->vm[i].disk[d].image);
     }
     return err;
 }

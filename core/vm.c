@@ -6,6 +6,7 @@
 #include "arch/x86/percpu.h"
 #include "core/loader.h"
 #include "core/sched.h"
+#include "core/vm_disks.h"
 #include "core/vm_ops.h"
 #include "lib/errno.h"
 #include "lib/format.h"
@@ -262,6 +263,7 @@ static struct slot *new_slot(struct vm *vm, unsigned index)
     s->vcpu.cpu = vm->cpu[index];
     s->vcpu.vpid = (uint16_t)(1 + vm->index * CONFIG_MAX_VCPUS + index);
     s->vcpu.tsc_base = vm->tsc_base;
+    s->vcpu.disks = &vm->disks;
     s->vcpu.devices = board_vcpu(vm->board, index);
     s->vcpu.apic_page = board_apic_page(s->vcpu.devices);
     s->vcpu.news = board_news(s->vcpu.devices);
@@ -294,6 +296,7 @@ static void destroy(struct vm *vm)
     vm->board = NULL;
     spin_unlock(&vm->lock);
     vm->balloon = vm->has_balloon = 0;
+    blk_destroy(&vm->disks);
     if (vm->pmap.chunks)
         pmap_destroy(&vm->pmap);
 }
@@ -387,6 +390,9 @@ static int build(struct vm *vm)
             return -ENOMEM;
         }
     }
+    err = vm_add_disks(vm);
+    if (err)
+        return err;
     err = loader_load(vm->config, &vm->pmap, &entry, why, sizeof(why));
     if (err) {
         log_warn("vm %s: %s", vm->config->name, why);

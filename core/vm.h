@@ -6,6 +6,7 @@
 #include "core/share.h"
 #include "lib/types.h"
 #include "numa/pmap.h"
+#include "vdev/blk.h"
 #include "vdev/board.h"
 #include "vmx/vcpu.h"
 
@@ -61,6 +62,7 @@ struct vm {
     _Atomic uint64_t balloon;  /* pages that its balloon has, as the guest says */
     _Atomic bool has_balloon;  /* it has said so */
     struct pmap pmap;
+    struct blk disks;
     struct board *board;
     unsigned board_order;
     struct slot *slots[CONFIG_MAX_VCPUS];

@@ -388,10 +388,25 @@ static int set_cpus(struct parser *p, const char *value)
     return 0;
 }
 
+/* PATH,cow,discard or PATH,readonly */
 static int set_disk(struct parser *p, const char *value)
 {
-    (void)value;
-    return fail(p, "this version has no virtual disks, expected no such line");
+    struct span mode = { value, strlen(value) }, path, word = { "", 0 }, rest;
+    struct config_disk *disk;
+    char text[CONFIG_PATH_MAX];
+
+    if (p->vm->disks == CONFIG_MAX_DISKS)
+        return fail(p, "expected at most %d disks in a VM", CONFIG_MAX_DISKS);
+    disk = &p->vm->disk[p->vm->disks++];
+    next_part(&mode, &path);
+    rest = mode;
+    next_part(&rest, &word);
+    disk->readonly = span_is(word, "readonly") && !rest.s;
+    if (!disk->readonly && !(span_is(word, "cow") && rest.s && span_is(trim(rest), "discard")))
+        return fail(p, "expected PATH,cow,discard or PATH,readonly, found \"%.*s\"", SHOWN, value);
+    if (!copy(text, sizeof(text), path))
+        return fail(p, "expected a path of at most %zu characters, found %zu", sizeof(text) - 1, path.n);
+    return set_file(p, &disk->image, text);
 }
 
 static int set_vif(struct parser *p, const char *value)

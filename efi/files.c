@@ -173,12 +173,22 @@ static bool same_path(const char *a, const char *b)
     return folded(*a) == folded(*b);
 }
 
-/* The index-th file of a VM: its kernel, then its ramdisks; NULL past the last. */
+/* The index-th file of a VM: its kernel, its ramdisks, its disks; NULL past the last. */
 static struct config_file *file_of(struct vm_config *vm, unsigned index)
 {
     if (index == 0)
         return &vm->kernel;
-    return index <= vm->ramdisks ? &vm->ramdisk[index - 1] : NULL;
+    if (index <= vm->ramdisks)
+        return &vm->ramdisk[index - 1];
+    index -= vm->ramdisks + 1;
+    return index < vm->disks ? &vm->disk[index].image : NULL;
+}
+
+static const char *kind_of(const struct vm_config *vm, unsigned index)
+{
+    if (index == 0)
+        return "kernel";
+    return index <= vm->ramdisks ? "ramdisk" : "disk";
 }
 
 /* A loaded file with the path of this one, NULL if there is none. */
@@ -206,7 +216,7 @@ static int load_one(struct config *config, const struct vm_config *vm, unsigned 
         file->shared = before->shared = true;
         return 0;
     }
-    format(what, sizeof(what), "%s of vm %s", index ? "ramdisk" : "kernel", vm->name);
+    format(what, sizeof(what), "%s of vm %s", kind_of(vm, index), vm->name);
     err = file_load(file->path, what, FILE_MAX, &file->data, &file->size);
     if (!err)
         say("%s (%s): %zu bytes", file->path, what, file->size);

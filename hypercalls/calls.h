@@ -11,3 +11,7 @@ int64_t call_free_pages(struct vcpu *v);
 int64_t call_zero_pages(struct vcpu *v);
 int64_t call_idle(struct vcpu *v);
 int64_t call_balloon(struct vcpu *v);
+
+/* hypercalls/blk.c */
+int64_t call_blk_ring(struct vcpu *v);
+int64_t call_blk_run(struct vcpu *v);

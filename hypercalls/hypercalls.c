@@ -2,6 +2,7 @@
 /* Copyright (C) 2026 The Mirrorball authors */
 #include "hypercalls/calls.h"
 #include "hypercalls/hypercalls.h"
+#include "include/mirrorball/blk.h"
 #include "include/mirrorball/hypercall.h"
 #include "lib/errno.h"
 
@@ -19,6 +20,8 @@ static const hypercall calls[] = {
     [MIRRORBALL_CALL_ZERO_PAGES] = call_zero_pages,
     [MIRRORBALL_CALL_IDLE]       = call_idle,
     [MIRRORBALL_CALL_BALLOON]    = call_balloon,
+    [MIRRORBALL_CALL_BLK_RING]   = call_blk_ring,
+    [MIRRORBALL_CALL_BLK_RUN]    = call_blk_run,
 };
 
 void hypercall_handle(struct vcpu *v)

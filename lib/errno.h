@@ -7,6 +7,7 @@
 #define EPERM   1
 #define ENOENT  2
 #define EIO     5
+#define ENXIO   6
 #define ENOEXEC 8
 #define EAGAIN  11
 #define ENOMEM  12
@@ -17,8 +18,10 @@
 #define ENODEV  19
 #define EINVAL  22
 #define ENOSPC  28
+#define EROFS   30
 #define ERANGE  34
 #define ENOSYS  38
+#define EPROTO  71
 #define EOVERFLOW 75
 #define ENOTSUP 95
 #endif

@@ -116,6 +116,11 @@ void commons_add(struct hpa page, uint16_t space, uint32_t key)
     spin_unlock(lock_of(b));
 }
 
+void commons_hold(struct hpa page)
+{
+    atomic_fetch_add(&page_of(page)->refs, 1);
+}
+
 /* Lock held. */
 static void unlink_page(uint64_t b, struct hpa page)
 {

@@ -26,6 +26,8 @@ struct hpa commons_zero(unsigned node);
 struct hpa commons_get(uint16_t space, uint32_t key, const void *bytes);
 /* A private 4 KiB page becomes part of the commons, its one reference the caller's. It is not written from now on. */
 void commons_add(struct hpa page, uint16_t space, uint32_t key);
+/* One more reference to a page to which the caller has one. */
+void commons_hold(struct hpa page);
 /* The caller's pmap entry no longer names it, and no processor can reach it that way any more. */
 void commons_drop(struct hpa page);
 /* If the caller has the only reference: the page is private again (sharer is the caller's to set), and true. */

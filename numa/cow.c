@@ -183,6 +183,27 @@ bool pmap_adopt(struct pmap *pmap, struct gpa gpa, const void *from)
     return true;
 }
 
+int pmap_replace(struct pmap *pmap, struct gpa gpa, struct hpa page)
+{
+    uint64_t *chunk = pmap_chunk(pmap, gpa), *e, old;
+
+    if ((*chunk & P_LARGE) ? pmap_split(pmap, chunk) : !*chunk && pmap_make_table(pmap, chunk))
+        return -ENOMEM;
+    e = pmap_entry(*chunk, gpa);
+    old = *e;
+    pmap_detach(pmap, gpa);
+    *e = page.v | P_PRESENT | P_SHARED;
+    ++*pmap_shared_like(pmap, page);
+    if (!old)
+        pmap->counts.touched++;
+    if (old & P_ZERO)
+        pmap->counts.zeros--;
+    if (old & P_SHARED)
+        --*pmap_shared_like(pmap, HPA(old & P_ADDR));
+    pmap_let_go(pmap, old);
+    return 0;
+}
+
 int pmap_split(struct pmap *pmap, uint64_t *chunk)
 {
     struct hpa page = HPA(*chunk & P_ADDR);

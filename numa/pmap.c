@@ -247,6 +247,24 @@ int pmap_fault(struct pmap *pmap, struct gpa gpa, unsigned node, bool write)
     return err;
 }
 
+int pmap_place(struct pmap *pmap, struct gpa gpa, struct hpa page, unsigned node)
+{
+    int err;
+
+    if (gpa.v % PAGE_SIZE)
+        return -EINVAL;
+    if (!pmap_has(pmap, gpa))
+        return -EFAULT;
+    if (node >= pmap->nodes)
+        node = 0;
+    spin_lock(&pmap->lock);
+    err = pmap_replace(pmap, gpa, page);
+    if (!err) /* without memory for the EPT a fault will try again */
+        (void)map(pmap, gpa, node, wanted(pmap, gpa, node));
+    spin_unlock(&pmap->lock);
+    return err;
+}
+
 int pmap_set_device(struct pmap *pmap, struct gpa gpa, struct hpa page)
 {
     int err = 0;

@@ -83,6 +83,12 @@ int pmap_zero(struct pmap *pmap, struct gpa to, size_t n);
 /* The same as pmap_write for a part of a file that stays where it is: its whole pages are shared with whoever loads the
  * same part. */
 int pmap_load(struct pmap *pmap, struct gpa to, const void *from, size_t n);
+/*
+ * A page of the commons takes the place of what a RAM page held, and is mapped on that node; the caller's reference is
+ * the pmap's from now on. -EINVAL: gpa is misaligned; -EFAULT: not RAM; -ENOMEM: no table: the reference stays the
+ * caller's. Any processor, outside of the EPTs.
+ */
+int pmap_place(struct pmap *pmap, struct gpa gpa, struct hpa page, unsigned node);
 /* Bytes of RAM the VM has. */
 uint64_t pmap_memory(const struct pmap *pmap);
 /* Is [gpa, gpa + n) RAM throughout? */

@@ -72,6 +72,9 @@ int pmap_own(struct pmap *pmap, struct gpa gpa, unsigned node);
 /* Shares a page of a file, at a page that was never touched; false: it was, or there is no memory. */
 bool pmap_adopt(struct pmap *pmap, struct gpa gpa, const void *from);
 
+/* The entry that names a page is changed to that of a shared one; what it named is let go. -ENOMEM. */
+int pmap_replace(struct pmap *pmap, struct gpa gpa, struct hpa page);
+
 /* A large page becomes 512 small ones. -ENOMEM. */
 int pmap_split(struct pmap *pmap, uint64_t *chunk);
 

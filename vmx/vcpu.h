@@ -69,6 +69,7 @@ struct vcpu {
     const struct vcpu_ops *ops;
     void *owner;               /* the VM, for core/ */
     void *devices;             /* its part of the VM's board, for core/ */
+    void *disks;               /* the VM's struct blk, for hypercalls/ */
     struct pmap *pmap;
     unsigned index;            /* in its VM; also its APIC id */
     unsigned vcpus;            /* of its VM */

@@ -50,5 +50,7 @@ struct mirrorball_range {
  */
 #define MIRRORBALL_CALL_BALLOON 4
 
+/* 5, 6: disks, see include/mirrorball/blk.h. */
+
 /* Major version in the upper half: calls of an older major version may be gone. */
-#define MIRRORBALL_ABI_VERSION  0x00010001
+#define MIRRORBALL_ABI_VERSION  0x00010002

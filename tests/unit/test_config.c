@@ -527,10 +527,33 @@ static void test_counts(void **state)
 static void test_not_in_this_version(void **state)
 {
     (void)state;
-    bad(VM("disk = \\guests\\root.img,cow,discard"),
-        "m.conf:4: disk: this version has no virtual disks, expected no such line");
     bad(VM("vif = lan0,mac=52:54:00:00:00:01"),
         "m.conf:4: vif: this version has no virtual network, expected no such line");
+}
+
+#define BAD_DISK(value) \
+    bad(VM("disk = " value), "m.conf:4: disk: expected PATH,cow,discard or PATH,readonly, found \"" value "\"")
+
+static void test_disks(void **state)
+{
+    (void)state;
+    good(VM("disk = \\root.img , cow , discard\ndisk = /data.img,readonly"));
+    assert_int_equal(config.vm[0].disks, 2);
+    assert_string_equal(config.vm[0].disk[0].image.path, "\\root.img");
+    assert_false(config.vm[0].disk[0].readonly);
+    assert_string_equal(config.vm[0].disk[1].image.path, "/data.img");
+    assert_true(config.vm[0].disk[1].readonly);
+    BAD_DISK("");
+    BAD_DISK("\\root.img");
+    BAD_DISK("\\root.img,cow");
+    BAD_DISK("\\root.img,cow,persist");
+    BAD_DISK("\\root.img,cow,discard,more");
+    BAD_DISK("\\root.img,readonly,more");
+    BAD_DISK("\\root.img,readonly,");
+    BAD_DISK("\\root.img,exclusive");
+    bad(VM("disk = ,readonly"), "m.conf:4: disk: expected a path such as \\guests\\vmlinuz, found nothing");
+    bad(VM("disk = a,readonly\ndisk = a,readonly\ndisk = a,readonly\ndisk = a,readonly\ndisk = a,readonly"),
+        "m.conf:8: disk: expected at most 4 disks in a VM");
 }
 
 /* Every size of buffer gets a terminated part of the message and nothing past it. */
@@ -632,6 +655,7 @@ int main(void)
         cmocka_unit_test(test_extra_length),
         cmocka_unit_test(test_counts),
         cmocka_unit_test(test_not_in_this_version),
+        cmocka_unit_test(test_disks),
         cmocka_unit_test(test_short_message_buffer),
         cmocka_unit_test(test_mutations),
     };
