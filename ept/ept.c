@@ -80,10 +80,20 @@ static int put_table(struct ept *ept, uint64_t *e, unsigned l)
     return 0;
 }
 
+/* The entry for gpa in the table of 4 KiB pages that was used last; NULL: it belongs to another. */
+static inline uint64_t *recent_entry(const struct ept *ept, struct gpa gpa)
+{
+    return gpa.v / level_size(EPT_2M) == ept->recent_region ? &ept->recent[level_index(gpa, EPT_4K)] : NULL;
+}
+
 int ept_prepare(struct ept *ept, struct gpa gpa, enum ept_level level, struct ept_slot *slot)
 {
-    uint64_t *t = (uint64_t *)ept->root.v, *e;
+    uint64_t *t = (uint64_t *)ept->root.v, *e = level == EPT_4K ? recent_entry(ept, gpa) : NULL;
 
+    if (e) {
+        *slot = (struct ept_slot){ e, level };
+        return 0;
+    }
     for (unsigned l = EPT_ROOT; l > level; l--) {
         e = &t[level_index(gpa, l)];
         if ((!present(*e) || is_leaf(*e, l)) && put_table(ept, e, l))
@@ -160,9 +170,11 @@ static uint64_t *find_leaf(const struct ept *ept, struct gpa gpa, unsigned *leve
 void ept_clear(struct ept *ept, struct gpa gpa)
 {
     unsigned level;
-    uint64_t *e = find_leaf(ept, gpa, &level);
+    uint64_t *e = recent_entry(ept, gpa);
 
     if (!e)
+        e = find_leaf(ept, gpa, &level);
+    if (!e || !present(*e))
         return;
     set(e, 0);
     ept->generation++;
