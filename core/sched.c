@@ -47,6 +47,7 @@ struct run_queue {
     _Atomic unsigned places;   /* taken by sched_choose */
     uint64_t armed;            /* TSC the timer is set to */
     uint64_t slice_end;
+    struct slot *favoured;     /* has the next turn, if it is still here: another may be spinning for it */
     bool breathes;             /* vCPUs run in the midst of other work of this pCPU's */
     uint64_t breathed;         /* TSC when that went on */
     uint64_t console_poll;     /* boot processor: TSC of the next look at the serial line */
@@ -210,6 +211,32 @@ void sched_idle(struct vcpu *v)
 
     s->state = VCPU_HALTED;
     s->wake_on_interrupt = true;
+}
+
+/* It may spin for a lock of a sibling that waits for this pCPU: the one that is furthest behind of these is next. */
+void sched_spins(struct vcpu *v)
+{
+    struct run_queue *q = my_queue();
+    struct slot *self = slot_of(v);
+
+    q->favoured = NULL;
+    for (struct slot *s = q->head; s; s = s->next)
+        if (s != self && s->vm == self->vm && s->share.awake &&
+            (!q->favoured || s->share.vtime < q->favoured->share.vtime))
+            q->favoured = s;
+    if (q->favoured)
+        look_again();
+}
+
+/* The favoured one, if it is still here and can run. */
+static __attribute__((noinline)) struct slot *take_favoured(struct run_queue *q, const struct slot *self)
+{
+    struct slot *s = q->head;
+
+    while (s && s != q->favoured)
+        s = s->next;
+    q->favoured = NULL;
+    return s && s != self && s->share.awake && !q->breathes ? s : NULL;
 }
 
 uint64_t sched_ran(const struct slot *s)
@@ -501,18 +528,20 @@ static void step_in(struct run_queue *q, struct slot *s)
         vcpu_reset(&s->vcpu, &s->start);
         s->fresh = false;
     }
-    if (s->retimed)
+    if (s->retimed) {
         vcpu_set_tsc_base(&s->vcpu, s->vm->tsc_base);
-    s->retimed = false;
+        s->retimed = false;
+    }
     if (atomic_load(&s->requests))
         do_requests(s);
 }
 
 /* The vCPU goes into the guest; waits: somebody else waits for its turn to end. */
-static struct guest_regs *enter(struct run_queue *q, struct slot *s, bool waits)
+static inline __attribute__((always_inline)) struct guest_regs *enter(struct run_queue *q, struct slot *s, bool waits)
 {
     uint64_t now = rdtsc();
 
+    vcpu_spins_end(&s->vcpu, waits);
     arm(q, waits || q->breathes);
     share_begin(&s->share, now);
     s->vcpu.look_at = MIN(q->armed, now + ms_ticks(LOOK_MS));
@@ -548,7 +577,7 @@ static struct guest_regs *hand_over(struct run_queue *q, struct slot *s, struct 
 static struct guest_regs *take_turns(struct run_queue *q, struct slot *s)
 {
     for (;;) {
-        struct slot *next;
+        struct slot *next, *favoured;
 
         run_due(q);
         if (must_leave(s) || (!q->breathes && home_calls()))
@@ -556,6 +585,9 @@ static struct guest_regs *take_turns(struct run_queue *q, struct slot *s)
         next = survey(q, s);
         if (q->breathes && (!s->share.awake || rdtsc() >= q->slice_end))
             break;
+        favoured = q->favoured ? take_favoured(q, s) : NULL;
+        if (favoured)
+            return hand_over(q, s, favoured);
         if (next && (!s->share.awake || !its_turn(q, s, next)))
             return hand_over(q, s, next);
         if (next && give_away(q, s)) /* only now: who is next runs here, else two pCPUs could pass it to and fro */

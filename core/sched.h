@@ -41,5 +41,6 @@ void sched_post(unsigned cpu);
 struct guest_regs *sched_resume(struct vcpu *v);
 bool sched_goes_on(struct vcpu *v);
 void sched_halt(struct vcpu *v);
+void sched_spins(struct vcpu *v);
 void sched_idle(struct vcpu *v);
 void sched_interrupt(uint8_t vector);

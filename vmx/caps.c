@@ -51,6 +51,7 @@ static const struct control {
     { "APICv: interrupt delivery",   WORD_PROC2, PROC2_INTERRUPT_DELIVERY, false },
     { "enable RDTSCP",               WORD_PROC2, PROC2_RDTSCP,           false },
     { "enable INVPCID",              WORD_PROC2, PROC2_INVPCID,          false },
+    { "PAUSE-loop exiting",          WORD_PROC2, PROC2_PAUSE_LOOP,       false },
     { "host address-space size",     WORD_EXIT,  EXIT_HOST_64,           true },
     { "acknowledge interrupt",       WORD_EXIT,  EXIT_ACK_INTERRUPT,     true },
     { "save debug controls",         WORD_EXIT,  EXIT_SAVE_DEBUG,        true },

@@ -103,6 +103,12 @@ static void exit_hlt(struct vcpu *v)
         v->ops->halt(v);
 }
 
+static void exit_pause(struct vcpu *v)
+{
+    vcpu_skip(v);
+    v->ops->spins(v);
+}
+
 /* Past it, then somebody else has to be found. */
 static enum quick quick_hlt(struct vcpu *v, struct exit_record *r)
 {
@@ -207,6 +213,7 @@ static void (*const handlers[EXIT_REASON_COUNT])(struct vcpu *v) = {
     [EXIT_REASON_WRMSR]              = exit_wrmsr,
     [EXIT_REASON_MWAIT]              = exit_undefined,
     [EXIT_REASON_MONITOR]            = exit_undefined,
+    [EXIT_REASON_PAUSE]              = exit_pause,
     [EXIT_REASON_APIC_ACCESS]        = exit_apic_access,
     [EXIT_REASON_VIRTUAL_EOI]        = exit_virtual_eoi,
     [EXIT_REASON_EPT_VIOLATION]      = exit_ept_violation,

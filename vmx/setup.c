@@ -69,6 +69,20 @@ static uint32_t longest_run(void)
     return (uint32_t)MIN(LONGEST_RUN_MS * tsc_khz() >> (vmx_caps.misc & 0x1f), UINT32_MAX);
 }
 
+/*
+ * TSC ticks: PAUSEs no further apart are one loop, and how long it may last (SDM vol. 3, 25.6.13). A lock is mostly held
+ * for less; a switch to its holder and back is cheaper than spinning for longer.
+ */
+#define SPIN_GAP    128
+#define SPIN_WINDOW 4096
+
+void vcpu_set_spins_end(struct vcpu *v, bool end)
+{
+    v->spins_end = end;
+    if (vmx_caps.proc2 & PROC2_PAUSE_LOOP)
+        vmwrite(VMCS_CTRL_PLE_WINDOW, end ? SPIN_WINDOW : UINT32_MAX);
+}
+
 static void set_controls(struct vcpu *v)
 {
     v->proc_controls = vmx_caps.proc;
@@ -90,6 +104,11 @@ static void set_controls(struct vcpu *v)
     vmwrite(VMCS_GUEST_LINK_POINTER, ~0ull);
     if (vmx_caps.vpid)
         vmwrite(VMCS_CTRL_VPID, v->vpid);
+    if (vmx_caps.proc2 & PROC2_PAUSE_LOOP) {
+        vmwrite(VMCS_CTRL_PLE_GAP, SPIN_GAP);
+        vmwrite(VMCS_CTRL_PLE_WINDOW, UINT32_MAX);
+    }
+    v->spins_end = false;
     if (vmx_caps.pin & PIN_PREEMPTION_TIMER)
         vmwrite(VMCS_GUEST_PREEMPTION_TIMER, longest_run());
 }

@@ -31,6 +31,7 @@ struct vcpu_ops {
     void (*hypercall)(struct vcpu *v);             /* VMCALL at CPL 0: number and arguments in v->regs, result to rax */
     bool (*quick_hypercall)(struct vcpu *v);       /* the same on the short way (vmx/quick.h); false: not this one */
     void (*halt)(struct vcpu *v);                  /* HLT: not to run until something is pending */
+    void (*spins)(struct vcpu *v);                 /* a loop of PAUSEs has lasted long (vcpu_spins_end) */
     void (*idle)(struct vcpu *v);                  /* the same whatever RFLAGS.IF says */
     uint64_t (*balloon)(struct vcpu *v, uint64_t holds); /* pages the guest's balloon has; that it should have */
     void (*interrupt)(uint8_t vector);             /* an interrupt of the real machine ended the guest's run */
@@ -81,6 +82,7 @@ struct vcpu {
     uint64_t tsc_base;         /* VM's tick = TSC + tsc_base */
     uint64_t tsc_adjust;       /* guest's TSC = VM's tick + tsc_adjust */
     uint32_t proc_controls;    /* as in the VMCS */
+    bool spins_end;            /* long loops of PAUSEs exit */
     void *apic_page;           /* virtual-APIC page */
     struct apicv_state apicv;  /* what the processor was told last */
     struct vcpu_event event;   /* to inject next */
@@ -146,6 +148,14 @@ void vcpu_skip(struct vcpu *v);
 void vcpu_skip_length(struct vcpu *v, unsigned length);
 /* Sets or clears a primary control when it differs. */
 void vcpu_control(struct vcpu *v, uint32_t bit, bool on);
+
+/* Whether long loops of PAUSEs are to exit, where the processor can tell: ops->spins. Loaded. */
+void vcpu_set_spins_end(struct vcpu *v, bool end);
+static inline void vcpu_spins_end(struct vcpu *v, bool end)
+{
+    if (v->spins_end != end)
+        vcpu_set_spins_end(v, end);
+}
 
 uint64_t vcpu_tick(const struct vcpu *v);          /* VM's clock now */
 /* Its VM was paused: tick = TSC + base from now on. Loaded. */

@@ -93,6 +93,21 @@ static void leave_guest(uint32_t reason)
     assert_int_equal(resumes, before + 1);
 }
 
+/* A loop of PAUSEs exits only while somebody waits for the processor, and goes on behind the PAUSE. */
+static void test_pause_loop(void **state)
+{
+    vmx_caps.proc2 |= PROC2_PAUSE_LOOP;
+    vcpu_spins_end(&vcpu, true);
+    assert_in_range(vmread(VMCS_CTRL_PLE_WINDOW), 1000, 100000);
+    vcpu_spins_end(&vcpu, false);
+    assert_int_equal(vmread(VMCS_CTRL_PLE_WINDOW), UINT32_MAX);
+    vmwrite(VMCS_EXIT_INSN_LENGTH, 2);
+    vmwrite(VMCS_GUEST_RIP, START_RIP);
+    leave_guest(EXIT_REASON_PAUSE);
+    assert_int_equal(world.spins, 1);
+    assert_int_equal(vmread(VMCS_GUEST_RIP), START_RIP + 2);
+}
+
 static void test_undefined_instructions(void **state)
 {
     static const uint32_t reasons[] = {
@@ -463,6 +478,7 @@ static void test_times(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_pause_loop, setup),
         cmocka_unit_test_setup(test_undefined_instructions, setup),
         cmocka_unit_test_setup(test_rdpmc, setup),
         cmocka_unit_test_setup(test_unhandled_reasons, setup),

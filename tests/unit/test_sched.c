@@ -447,6 +447,37 @@ static void test_halted_gives_way(void **state)
     assert_int_equal(fake_cpu.halts, 0);
 }
 
+void vcpu_set_spins_end(struct vcpu *v, bool end)
+{
+    v->spins_end = end;
+}
+
+/* Who spins gives way to a sibling that waits for this processor, whoever is further behind; alone it is left alone. */
+static void test_spinner_gives_way(void **state)
+{
+    sched_add(&slots[0][0]);
+    load(my_queue(), &slots[0][0], fake_cpu.tsc);
+    share_begin(&slots[0][0].share, fake_cpu.tsc);
+    my_queue()->slice_end = fake_cpu.tsc + 10 * MS;
+    assert_ptr_equal(resume_kicked(&slots[0][0]), &slots[0][0].vcpu.regs);
+    assert_false(slots[0][0].vcpu.spins_end);
+    sched_spins(&slots[0][0].vcpu);
+    assert_null(my_queue()->favoured);
+    sched_add(&slots[1][0]);
+    sched_add(&slots[0][1]);
+    slots[0][1].share.vtime = 5 * MS;
+    assert_ptr_equal(resume_kicked(&slots[0][0]), &slots[0][0].vcpu.regs);
+    assert_true(slots[0][0].vcpu.spins_end);
+    sched_spins(&slots[0][0].vcpu);
+    assert_ptr_equal(sched_resume(&slots[0][0].vcpu), &slots[0][1].vcpu.regs);
+    assert_null(my_queue()->favoured);
+    slots[0][0].state = VCPU_HALTED;
+    slots[1][0].state = VCPU_HALTED;
+    assert_ptr_equal(resume_kicked(&slots[0][1]), &slots[0][1].vcpu.regs);
+    sched_spins(&slots[0][1].vcpu);            /* of no use: the sibling sleeps */
+    assert_ptr_equal(sched_resume(&slots[0][1].vcpu), &slots[0][1].vcpu.regs);
+}
+
 /* The timer is set for the end of a slice only when somebody waits for it, and not set again without need. */
 static void test_slice_timer(void **state)
 {
@@ -682,6 +713,7 @@ int main(void)
         cmocka_unit_test_setup(test_prepared_entry_happens, setup),
         cmocka_unit_test_setup(test_timer_wakes, setup),
         cmocka_unit_test_setup(test_halted_gives_way, setup),
+        cmocka_unit_test_setup(test_spinner_gives_way, setup),
         cmocka_unit_test_setup(test_slice_timer, setup),
         cmocka_unit_test_setup(test_slices_rotate, setup),
         cmocka_unit_test_setup(test_fresh_vcpu_is_set_up_once, setup),

@@ -72,6 +72,7 @@ void vcpu_load(struct vcpu *v)
 }
 
 void vcpu_put(struct vcpu *v) { assert_int_equal(v->cpu, cpu_index()); }
+void vcpu_set_spins_end(struct vcpu *v, bool end) { v->spins_end = end; }
 void vcpu_release(struct vcpu *v) { v->loaded_on = -1; }
 
 void vcpu_switch(struct vcpu *from, struct vcpu *to)

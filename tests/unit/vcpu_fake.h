@@ -37,7 +37,7 @@ static struct {
     uint8_t cr8;
     bool pending;
     int vector;                                    /* take_interrupt's */
-    unsigned taken, hypercalls, halts, idles, stops;
+    unsigned taken, hypercalls, halts, spins, idles, stops;
     uint64_t balloon, balloon_wanted;              /* that the guest has told, that it is to have */
     char why[300];
     uint64_t wallclock;
@@ -114,6 +114,7 @@ static void op_set_cr8(struct vcpu *v, uint8_t cr8) { (void)v; world.cr8 = cr8; 
 static bool op_pending(struct vcpu *v) { (void)v; return world.pending; }
 static void op_hypercall(struct vcpu *v) { (void)v; world.hypercalls++; }
 static void op_halt(struct vcpu *v) { (void)v; world.halts++; }
+static void op_spins(struct vcpu *v) { (void)v; world.spins++; }
 static void op_idle(struct vcpu *v) { (void)v; world.idles++; }
 static uint64_t op_wallclock(struct vcpu *v) { (void)v; return world.wallclock; }
 
@@ -142,7 +143,7 @@ static uint64_t op_balloon(struct vcpu *v, uint64_t holds)
 static const struct vcpu_ops fake_ops = {
     .pio_read = op_pio_read, .pio_write = op_pio_write, .mmio_read = op_mmio_read, .mmio_write = op_mmio_write,
     .msr_read = op_msr_read, .msr_write = op_msr_write, .cr8 = op_cr8, .set_cr8 = op_set_cr8, .pending = op_pending,
-    .take_interrupt = op_take, .hypercall = op_hypercall, .halt = op_halt, .idle = op_idle, .balloon = op_balloon,
+    .take_interrupt = op_take, .hypercall = op_hypercall, .halt = op_halt, .spins = op_spins, .idle = op_idle, .balloon = op_balloon,
     .stop = op_stop, .wallclock = op_wallclock,
 };
 

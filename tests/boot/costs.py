@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Copyright (C) 2026 The Mirrorball authors
+"""What memory and turns cost, in ticks, of guests that are alone on one processor. On Bochs the figures repeat."""
+
+import os
+import re
+
+import lab
+
+# Most ticks: a first write to a 4 KiB page, to a 2 MiB page (20 for each 4 KiB), a write that breaks a share.
+MEMORY_LIMITS = {"touch_small": 250, "touch_large": 20 * 512, "cow_break": 1500}
+# From one vCPU to another of its VM: when the first halts, and when it spins with PAUSE (a turn is 500,000 ticks).
+TURN_LIMITS = {"switch": ("vCPU switch", 900), "spin": ("spin", 20000)}
+
+
+@lab.scenario("first-touch", seconds=120)
+def first_touch(t):
+    section = lab.vm_section("one", "memory.elf", memory=64) + "ramdisk = \\guests\\file\n" * 2
+    image = t.image(lab.config(section), lab.kernels("memory") | {"guests/file": os.urandom(1 << 16)})
+    with t.machine(image, cpus=1, memory=384) as m:
+        m.wait("the guest has measured", r"^bench: done$", 90)
+        m.wait("Mirrorball leaves", r"^mirrorball: exit success$", 60)
+        figures = {name: int(ticks) for name, ticks in re.findall(r"^bench: (\w+) (\d+)$", m.text(), re.M)}
+        for name, limit in MEMORY_LIMITS.items():
+            t.check(f"{name}: at most {limit} ticks", figures.get(name, limit + 1) <= limit, f"{figures}")
+        print("first touch: " + ", ".join(f"{name} {ticks}" for name, ticks in figures.items()))
+
+
+@lab.scenario("turns", seconds=180)
+def turns(t):
+    for guest, (name, limit) in TURN_LIMITS.items():
+        image = t.image(lab.config(lab.vm_section("one", f"{guest}.elf", vcpus=2)), lab.kernels(guest), name=guest)
+        with t.machine(image, name=guest, cpus=1) as m:
+            m.wait(f"{guest}: the guest has measured", rf"^ticks: {name} (\d+)$", 80)
+            m.wait(f"{guest}: Mirrorball leaves", r"^mirrorball: exit success$", 60)
+            ticks = int(m.find(rf"^ticks: {name} (\d+)$")[1])
+            t.check(f"{name}: at most {limit} ticks", ticks <= limit, f"{ticks}")
+            print(f"turns: {name} {ticks}")
