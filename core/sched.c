@@ -19,8 +19,8 @@
  * Lock order: vm.c's, then a pCPU's list, then the board's, the pmap's and the nodes'.
  *
  * Who runs next is decided by virtual time (core/share.h), on each pCPU for itself. A vCPU moves only by the hand of
- * the pCPU on whose list it is: one that has somebody waiting gives him to a pCPU that is idle or further ahead. So a list
- * has one writer but for additions, and a vCPU that runs is never touched by others.
+ * the pCPU on whose list it is: one that has somebody waiting gives him to a pCPU that is idle or further ahead. So a
+ * list has one writer but for additions, and a vCPU that runs is never touched by others.
  */
 
 #define SLICE_MS         10
@@ -571,8 +571,8 @@ static struct guest_regs *hand_over(struct run_queue *q, struct slot *s, struct 
 }
 
 /*
- * Everything is looked at: what is due runs, and s, which is in, goes on if it may and it is its turn, or another one in
- * its place. NULL: nobody is in now.
+ * Everything is looked at: what is due runs, and s, which is in, goes on if it may and it is its turn, or another one
+ * in its place. NULL: nobody is in now.
  */
 static struct guest_regs *take_turns(struct run_queue *q, struct slot *s)
 {

@@ -21,6 +21,6 @@ void exit_virtual_eoi(struct vcpu *v);
 void event_requeue(struct vcpu *v);
 /* The IRET that unblocked NMIs faulted: they are blocked again until it is repeated (SDM vol. 3, 28.2.3). */
 void event_reblock_nmi(bool unblocked);
-/* Decodes the instruction that touched device memory and runs it on the device. linear: where the guest has it mapped. */
+/* Decodes the instruction that touched device memory and runs it there. linear: where the guest has it mapped. */
 #define LINEAR_UNKNOWN UINT64_MAX
 void mmio_emulate(struct vcpu *v, struct gpa at, uint64_t linear, bool write);

@@ -70,8 +70,8 @@ static uint32_t longest_run(void)
 }
 
 /*
- * TSC ticks: PAUSEs no further apart are one loop, and how long it may last (SDM vol. 3, 25.6.13). A lock is mostly held
- * for less; a switch to its holder and back is cheaper than spinning for longer.
+ * TSC ticks: PAUSEs no further apart are one loop, and how long it may last (SDM vol. 3, 25.6.13). A lock is mostly
+ * held for less; a switch to its holder and back is cheaper than spinning for longer.
  */
 #define SPIN_GAP    128
 #define SPIN_WINDOW 4096

@@ -41,7 +41,8 @@ static void publish(struct vcpu *v)
 int steal_write(struct vcpu *v, uint64_t value)
 {
     if (value & STEAL_ENABLE &&
-        (value & STEAL_RESERVED || !pmap_is_ram(v->pmap, GPA(value & ~(uint64_t)STEAL_ENABLE), sizeof(struct steal_time))))
+        (value & STEAL_RESERVED ||
+         !pmap_is_ram(v->pmap, GPA(value & ~(uint64_t)STEAL_ENABLE), sizeof(struct steal_time))))
         return -EINVAL;
     v->steal.msr = value;
     if (value & STEAL_ENABLE)

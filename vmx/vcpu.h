@@ -117,8 +117,8 @@ void vcpu_destroy(struct vcpu *v);
 void vcpu_reset(struct vcpu *v, const struct vcpu_start *start);
 /*
  * Makes the vCPU the one this pCPU runs (its VMCS current, its registers in place), and takes it off again; or both in
- * one, which is faster. Its VMCS stays the pCPU's until vcpu_release, which comes before the vCPU is loaded elsewhere or
- * ends (SDM vol. 3, 25.11.1); it is not loaded then.
+ * one, which is faster. Its VMCS stays the pCPU's until vcpu_release, which comes before the vCPU is loaded elsewhere
+ * or ends (SDM vol. 3, 25.11.1); it is not loaded then.
  */
 void vcpu_load(struct vcpu *v);
 void vcpu_put(struct vcpu *v);

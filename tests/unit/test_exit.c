@@ -348,7 +348,8 @@ static void test_short_way_ends_with_a_look(void **state)
 /* A state of the guest for which the end of an instruction is more than the next RIP, or not, at random. */
 static void random_state(void)
 {
-    static const uint64_t flags[] = { 0, 0, 0, RFLAGS_TF, RFLAGS_RF }, blocking[] = { 0, 0, 0, BLOCKING_STI, BLOCKING_NMI };
+    static const uint64_t flags[] = { 0, 0, 0, RFLAGS_TF, RFLAGS_RF };
+    static const uint64_t blocking[] = { 0, 0, 0, BLOCKING_STI, BLOCKING_NMI };
     static const uint64_t rips[] = { START_RIP, START_RIP, 0xfffffffe, 0xffffffff };
 
     for (unsigned i = 0; i < 16; i++)
