@@ -80,7 +80,7 @@ static void test_words(void **state)
     assert_int_equal(vmx_caps.proc, 0x04006172 | PROC_TSC_OFFSET | PROC_HLT | PROC_MWAIT | PROC_MONITOR | PROC_RDPMC |
                      PROC_TPR_SHADOW | PROC_UNCONDITIONAL_IO | PROC_MSR_BITMAPS | PROC_SECONDARY);
     assert_int_equal(vmx_caps.proc2, PROC2_EPT | PROC2_UNRESTRICTED | PROC2_VPID | PROC2_RDTSCP | PROC2_INVPCID |
-                     PROC2_APIC_ACCESSES | PROC2_APIC_REGISTERS | PROC2_INTERRUPT_DELIVERY);
+                     PROC2_PAUSE_LOOP | PROC2_APIC_ACCESSES | PROC2_APIC_REGISTERS | PROC2_INTERRUPT_DELIVERY);
     assert_int_equal(vmx_caps.exit, 0x36dfb | EXIT_SAVE_DEBUG | EXIT_HOST_64 | EXIT_ACK_INTERRUPT | EXIT_SAVE_PAT |
                      EXIT_LOAD_PAT | EXIT_SAVE_EFER | EXIT_LOAD_EFER);
     assert_int_equal(vmx_caps.entry, 0x11fb | ENTRY_LOAD_DEBUG | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER);
