@@ -352,12 +352,15 @@ def exits_of(machine, vm):
 
 
 def idle_exits(machine, vms, seconds):
-    """Their exits by reason, each in so many seconds of the machine or little more; the monitor has the keyboard."""
+    """Of each VM, while so many pages of "top" appear: exits a second, its vCPUs together, and all its exits by reason
+    (in little more time: what is printed in between takes some). The monitor has the keyboard."""
     before = {vm: exits_of(machine, vm) for vm in vms}
-    top_of(machine, seconds + 1)
+    vcpus, _ = top_of(machine, seconds + 1)
+    rates = {vm: sum(sum(exits for _, exits in pages[1:]) / max(1, len(pages) - 1)
+                     for (name, _), pages in vcpus.items() if name == vm) for vm in vms}
     after = {vm: exits_of(machine, vm) for vm in vms}
-    return {vm: {reason: more for reason, count in after[vm].items() if (more := count - before[vm].get(reason, 0))}
-            for vm in vms}
+    return rates, {vm: {reason: more for reason, count in after[vm].items()
+                        if (more := count - before[vm].get(reason, 0))} for vm in vms}
 
 
 def vm_list(machine):
