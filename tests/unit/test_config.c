@@ -253,7 +253,7 @@ static void test_share(void **state)
     bad(GLOBAL("overcommit = 99"), "m.conf:2: overcommit: expected a percentage from 100 to 1000, found \"99\"");
     good(GLOBAL("scan = 0"));
     assert_int_equal(config.scan, 0);
-    bad(GLOBAL("scan = 1000001"), "m.conf:2: scan: expected pages a second, at most 1000000, found \"1000001\"");
+    bad(GLOBAL("scan = 1000001"), "m.conf:2: scan: expected a number of pages a second from 0 to 1000000, found \"1000001\"");
 }
 
 static void check_cpus(const char *value, uint64_t low, uint64_t high)

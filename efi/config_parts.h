@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#pragma once
+
+#include "efi/config.h"
+#include "efi/span.h"
+
+/* How much of the offending text a message repeats. */
+#define SHOWN 64
+
+enum section { SECTION_NONE, SECTION_GLOBAL, SECTION_VM };
+
+struct parser {
+    const char *path;
+    unsigned line;
+    const char *key;           /* named in messages, NULL: none */
+    enum section section;
+    bool global_seen;
+    const struct key *row;     /* of the table: the key that is being set */
+    uint32_t keys_seen;        /* of this section: bits by row of the table */
+    unsigned vm_line[CONFIG_MAX_VMS];
+    struct vm_config *vm;      /* the one being filled */
+    struct config *out;
+    char *err;
+    size_t err_size;
+};
+
+/* Writes the message: file, line, key and what was expected. Returns -EINVAL. */
+__attribute__((format(printf, 2, 3))) int config_fail(struct parser *p, const char *fmt, ...);
+
+/* What holds where the file says nothing: for the machine, for a VM. */
+void config_defaults(struct config *c);
+void config_vm_defaults(struct vm_config *vm);
+
+/* KEY = VALUE in the section the parser is in. -EINVAL. */
+int config_set(struct parser *p, struct span name, struct span value);
