@@ -106,43 +106,41 @@ static int fail_pmap(struct load *l, int error, uint64_t to, size_t n)
 /* Much at once would keep the vCPUs of this pCPU waiting. */
 #define PIECE (256 * KIB)
 
-int load_write(struct load *l, uint64_t to, const void *from, size_t n)
+typedef int (*put_fn)(struct pmap *pmap, struct gpa to, const void *from, size_t n);
+
+static int put(struct load *l, put_fn fn, uint64_t to, const void *from, size_t n)
 {
     int rc = 0;
 
     for (size_t done = 0, piece; !rc && done < n; done += piece) {
-        piece = MIN(n - done, PIECE);
-        rc = pmap_write(l->pmap, GPA(to + done), (const uint8_t *)from + done, piece);
+        piece = MIN(n - done, PIECE - (to + done) % PIECE); /* whole pages can be shared */
+        rc = fn(l->pmap, GPA(to + done), from ? (const uint8_t *)from + done : NULL, piece);
         sched_breathe();
     }
     return rc ? fail_pmap(l, rc, to, n) : 0;
+}
+
+static int put_zeros(struct pmap *pmap, struct gpa to, const void *from, size_t n)
+{
+    (void)from;
+    return pmap_zero(pmap, to, n);
+}
+
+int load_write(struct load *l, uint64_t to, const void *from, size_t n)
+{
+    return put(l, pmap_write, to, from, n);
 }
 
 int load_file(struct load *l, uint64_t to, const struct config_file *file, uint64_t offset, size_t n)
 {
-    const uint8_t *from = (const uint8_t *)file->data + offset;
-    int rc = 0;
+    bool share = file->shared && !l->vm->share_off;
 
-    if (!file->shared || l->vm->share_off)
-        return load_write(l, to, from, n);
-    for (size_t done = 0, piece; !rc && done < n; done += piece) {
-        piece = MIN(n - done, PIECE - (to + done) % PIECE); /* what can be shared are whole pages */
-        rc = pmap_load(l->pmap, GPA(to + done), from + done, piece);
-        sched_breathe();
-    }
-    return rc ? fail_pmap(l, rc, to, n) : 0;
+    return put(l, share ? pmap_load : pmap_write, to, (const uint8_t *)file->data + offset, n);
 }
 
 int load_zero(struct load *l, uint64_t to, size_t n)
 {
-    int rc = 0;
-
-    for (size_t done = 0, piece; !rc && done < n; done += piece) {
-        piece = MIN(n - done, PIECE);
-        rc = pmap_zero(l->pmap, GPA(to + done), piece);
-        sched_breathe();
-    }
-    return rc ? fail_pmap(l, rc, to, n) : 0;
+    return put(l, put_zeros, to, NULL, n);
 }
 
 int load_ramdisks(struct load *l, uint64_t limit, uint64_t *base, uint64_t *size)
