@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
+#include "core/run_queue.h"
 #include "core/sched.h"
 #include "arch/x86/apic.h"
 #include "arch/x86/cpu.h"
@@ -15,86 +16,28 @@
 #include "vmx/steal.h"
 #include "vmx/vmcs_io.h"
 
-/*
- * Lock order: vm.c's, then a pCPU's list, then the board's, the pmap's and the nodes'.
- *
- * Who runs next is decided by virtual time (core/share.h), on each pCPU for itself. A vCPU moves only by the hand of
- * the pCPU on whose list it is: one that has somebody waiting gives him to a pCPU that is idle or further ahead. So a
- * list has one writer but for additions, and a vCPU that runs is never touched by others.
- */
-
 #define SLICE_MS         10
 #define CONSOLE_POLL_MS  10
 #define BREATH_MS        5     /* work of the hypervisor's and vCPUs take turns of this length */
 #define BREATH_WOKEN_MS  1     /* the turn of the work while one waits that has just woken */
 #define LOOK_MS          10    /* at least this often a running vCPU is asked whether it may go on */
 
-/*
- * Slices that one may be behind the floor where it comes to by moving: it keeps what it is owed, but where affinities
- * let the pCPUs' clocks drift apart it must not hold those up for long that live there.
- */
-#define MOVE_CREDIT      8
-#define LEVEL_IDLE       UINT64_MAX
-
-struct run_queue {
-    struct spinlock lock;      /* guards the list: others add, only the pCPU itself removes */
-    struct slot *head;
-    struct slot *loaded;       /* whose state the pCPU holds; taken off when another's turn comes */
-    _Atomic uint64_t level;    /* least virtual time of what can run here, LEVEL_IDLE: nothing can */
-    _Atomic bool waiting;      /* somebody can run but does not */
-    unsigned awake;            /* how many can run, when survey looked last */
-    uint64_t floor;            /* level, but it never goes back */
-    _Atomic unsigned places;   /* taken by sched_choose */
-    uint64_t armed;            /* TSC the timer is set to */
-    uint64_t slice_end;
-    struct slot *favoured;     /* has the next turn, if it is still here: another may be spinning for it */
-    bool breathes;             /* vCPUs run in the midst of other work of this pCPU's */
-    uint64_t breathed;         /* TSC when that went on */
-    uint64_t console_poll;     /* boot processor: TSC of the next look at the serial line */
-};
-
-static struct run_queue *queues;
 static uint64_t ticks_per_ms;
 static _Atomic bool ending;
 
-static struct run_queue *my_queue(void) { return cpu_this()->sched; }
 static struct slot *slot_of(struct vcpu *v) { return container_of(v, struct slot, vcpu); }
 static uint64_t ms_ticks(uint64_t ms) { return ms * ticks_per_ms; }
 
 int sched_init(void)
 {
-    unsigned order = 0;
-    struct hpa mem;
+    struct run_queue *boot;
 
-    while ((PAGE_SIZE << order) < cpu_count() * sizeof(struct run_queue))
-        order++;
-    mem = page_alloc_zeroed(0, order, PAGE_HYPERVISOR);
-    if (!mem.v)
-        return -ENOMEM;
-    queues = hpa_ptr(mem);
     ticks_per_ms = tsc_khz();
-    for (unsigned i = 0; i < cpu_count(); i++) {
-        queues[i].armed = queues[i].console_poll = queues[i].level = UINT64_MAX;
-        cpu_of(i)->sched = &queues[i];
-    }
-    queues[0].console_poll = 0;
+    if (queue_init(ms_ticks(SLICE_MS)))
+        return -ENOMEM;
+    boot = cpu_of(0)->sched;
+    boot->console_poll = 0;
     return 0;
-}
-
-unsigned sched_choose(const struct cpu_set *allowed)
-{
-    int best = -1;
-
-    for (unsigned i = cpu_count(); i-- > 0;)
-        if (cpu_set_has(allowed, i) && (best < 0 || queues[i].places < queues[best].places))
-            best = (int)i;
-    queues[best].places++;
-    return (unsigned)best;
-}
-
-void sched_leave(unsigned cpu)
-{
-    queues[cpu].places--;
 }
 
 /* The vCPU that runs here may not go on before sched_resume has looked at everything. */
@@ -122,34 +65,10 @@ void sched_post(unsigned cpu)
         look_again();
 }
 
-static void add_slot(struct slot *slot, unsigned cpu)
-{
-    struct run_queue *q = &queues[cpu];
-
-    spin_lock(&q->lock);
-    atomic_store(&slot->vcpu.cpu, cpu);
-    slot->next = q->head;
-    q->head = slot;
-    spin_unlock(&q->lock);
-    sched_kick(cpu);
-}
-
 void sched_add(struct slot *slot)
 {
     slot->share = (struct share){ .weight = slot->vm->config->weight };
-    add_slot(slot, slot->vcpu.cpu);
-}
-
-static void remove_slot(struct run_queue *q, struct slot *slot)
-{
-    spin_lock(&q->lock);
-    for (struct slot **p = &q->head; *p; p = &(*p)->next) {
-        if (*p == slot) {
-            *p = slot->next;
-            break;
-        }
-    }
-    spin_unlock(&q->lock);
+    queue_add(slot, slot->vcpu.cpu);
 }
 
 /* The state of the vCPU that ran here last stays in the processor until another's turn comes, or it leaves. */
@@ -161,12 +80,11 @@ static void unload(struct run_queue *q)
 }
 
 /* It leaves this pCPU. */
-static void take_off(struct run_queue *q, struct slot *s)
+static void leave(struct run_queue *q, struct slot *s)
 {
     if (q->loaded == s)
         unload(q);
     vcpu_release(&s->vcpu);
-    remove_slot(q, s);
 }
 
 static void load(struct run_queue *q, struct slot *s, uint64_t now)
@@ -185,7 +103,7 @@ static void load(struct run_queue *q, struct slot *s, uint64_t now)
 
 void sched_interrupt(uint8_t vector)
 {
-    struct run_queue *q = my_queue();
+    struct run_queue *q = queue_mine();
 
     if (vector == VECTOR_TIMER)
         q->armed = UINT64_MAX;
@@ -213,30 +131,10 @@ void sched_idle(struct vcpu *v)
     s->wake_on_interrupt = true;
 }
 
-/* It may spin for a lock of a sibling that waits for this pCPU: the one that is furthest behind of these is next. */
 void sched_spins(struct vcpu *v)
 {
-    struct run_queue *q = my_queue();
-    struct slot *self = slot_of(v);
-
-    q->favoured = NULL;
-    for (struct slot *s = q->head; s; s = s->next)
-        if (s != self && s->vm == self->vm && s->share.awake &&
-            (!q->favoured || s->share.vtime < q->favoured->share.vtime))
-            q->favoured = s;
-    if (q->favoured)
+    if (queue_favour(queue_mine(), slot_of(v)))
         look_again();
-}
-
-/* The favoured one, if it is still here and can run. */
-static __attribute__((noinline)) struct slot *take_favoured(struct run_queue *q, const struct slot *self)
-{
-    struct slot *s = q->head;
-
-    while (s && s != q->favoured)
-        s = s->next;
-    q->favoured = NULL;
-    return s && s != self && s->share.awake && !q->breathes ? s : NULL;
 }
 
 uint64_t sched_ran(const struct slot *s)
@@ -260,21 +158,6 @@ static void do_requests(struct slot *s)
         vcpu_reset(&s->vcpu, &s->start);
         s->state = VCPU_RUNNABLE;
     }
-}
-
-static bool runnable(struct slot *s)
-{
-    const struct vm *vm = s->vm;
-
-    if (atomic_load(&vm->state) == VM_STOPPING)
-        return true; /* to leave */
-    if (atomic_load(&vm->paused))
-        return false;
-    if (atomic_load(&s->requests))
-        return true;
-    if (s->state == VCPU_HALTED && (s->vcpu.nmis || (s->wake_on_interrupt && board_pending(s->vcpu.devices))))
-        s->state = VCPU_RUNNABLE;
-    return s->state == VCPU_RUNNABLE;
 }
 
 static uint64_t tsc_of(const struct slot *s, uint64_t tick)
@@ -327,120 +210,6 @@ static void run_due(struct run_queue *q)
     for (struct slot *s = q->head; s; s = s->next)
         if (tsc_of(s, timer_next(s->timers)) <= now && !atomic_load(&s->vm->paused))
             timer_run(s->timers, now + s->vcpu.tsc_base);
-}
-
-/* Nothing to run: those who have somebody waiting look whether he may come here. */
-static void call_for_work(struct run_queue *q)
-{
-    for (unsigned i = 0; i < cpu_count(); i++)
-        if (&queues[i] != q && atomic_load(&queues[i].waiting))
-            sched_kick(i);
-}
-
-static uint64_t slice_ticks(void) { return ms_ticks(SLICE_MS); }
-
-/* Nothing could run here: who comes now must not be owed for the time in which others shared their pCPUs. */
-static void catch_up(struct run_queue *q)
-{
-    uint64_t least = LEVEL_IDLE;
-
-    for (unsigned i = 0; i < cpu_count(); i++)
-        if (atomic_load(&queues[i].waiting))
-            least = MIN(least, atomic_load(&queues[i].level));
-    if (least != LEVEL_IDLE)
-        q->floor = MAX(q->floor, least);
-}
-
-/* It could not run, and now it can. */
-static __attribute__((noinline)) void wake(struct run_queue *q, struct slot *s)
-{
-    if (atomic_load(&q->level) == LEVEL_IDLE)
-        catch_up(q);
-    share_join(&s->share, q->floor, s->fresh ? 0 : (s->moved ? MOVE_CREDIT : 1) * slice_ticks());
-    s->moved = false;
-    s->share.woken = s->share.woken ? s->share.woken : rdtsc();
-    s->share.waits = s->share.waits ? s->share.waits : rdtsc();
-}
-
-static bool look_awake(struct run_queue *q, struct slot *s)
-{
-    bool awake = runnable(s);
-
-    if (awake && !s->share.awake)
-        wake(q, s);
-    if (!awake)
-        s->share.waits = 0;
-    return s->share.awake = awake;
-}
-
-/*
- * Who of those that wait is furthest behind, NULL: nobody waits. self: runs now, or NULL. Lets the other pCPUs know how
- * it stands here.
- */
-static struct slot *survey(struct run_queue *q, struct slot *self)
-{
-    struct slot *next = NULL;
-    uint64_t level = LEVEL_IDLE;
-
-    q->awake = 0;
-    for (struct slot *s = q->head; s; s = s->next) {
-        if (!look_awake(q, s))
-            continue;
-        q->awake++;
-        level = MIN(level, s->share.vtime);
-        if (s != self && (!next || s->share.vtime < next->share.vtime))
-            next = s;
-    }
-    if (level != LEVEL_IDLE)
-        q->floor = MAX(q->floor, level);
-    atomic_store(&q->waiting, next != NULL);
-    if (atomic_exchange(&q->level, level) != level && level == LEVEL_IDLE)
-        call_for_work(q);
-    return next;
-}
-
-/*
- * The pCPU that a waiting vCPU had better go to: an idle one, of its own node if it can be, else the one that is
- * furthest ahead of it by a slice and more; -1: none.
- */
-static int better_cpu(const struct run_queue *q, const struct slot *s)
-{
-    uint64_t most = s->share.vtime + slice_ticks();
-    int best = -1;
-
-    for (unsigned i = cpu_count(); i-- > 0;) {
-        uint64_t level = atomic_load(&queues[i].level);
-
-        if (&queues[i] == q || !cpu_set_has(&s->vm->allowed, i) || level <= most)
-            continue;
-        if (level == LEVEL_IDLE && cpu_of(i)->node != cpu_this()->node)
-            level--;
-        most = level;
-        best = (int)i;
-    }
-    return best;
-}
-
-/* Gives one that waits to another pCPU if it fares better there; true if it did. running: not this one, or NULL. */
-static bool give_away(struct run_queue *q, const struct slot *running)
-{
-    for (struct slot *s = q->head; s; s = s->next) {
-        int cpu;
-
-        if (s == running || !s->share.awake || s->state != VCPU_RUNNABLE || atomic_load(&s->requests) ||
-            atomic_load(&s->vm->state) != VM_RUNNING)
-            continue;
-        cpu = better_cpu(q, s);
-        if (cpu < 0)
-            continue;
-        take_off(q, s);
-        s->share.awake = false; /* it joins there */
-        s->moved = true;
-        atomic_store(&queues[cpu].level, s->share.vtime); /* nobody else gives it one for the same reason */
-        add_slot(s, (unsigned)cpu);
-        return true;
-    }
-    return false;
 }
 
 static void idle(struct run_queue *q)
@@ -510,10 +279,10 @@ static bool its_turn(struct run_queue *q, const struct slot *s, const struct slo
 {
     bool over = rdtsc() >= q->slice_end;
 
-    if (next && share_yields(&s->share, &next->share, over, slice_ticks()))
+    if (next && share_yields(&s->share, &next->share, over, queue_slice))
         return false;
     if (over)
-        q->slice_end = rdtsc() + slice_ticks();
+        q->slice_end = rdtsc() + queue_slice;
     return true;
 }
 
@@ -522,7 +291,7 @@ static void step_in(struct run_queue *q, struct slot *s)
 {
     uint64_t now = rdtsc();
 
-    q->slice_end = now + (q->breathes ? ms_ticks(BREATH_MS) : slice_ticks());
+    q->slice_end = now + (q->breathes ? ms_ticks(BREATH_MS) : queue_slice);
     load(q, s, now);
     if (s->fresh) {
         vcpu_reset(&s->vcpu, &s->start);
@@ -554,9 +323,9 @@ static struct guest_regs *hand_over(struct run_queue *q, struct slot *s, struct 
 {
     bool waits = q->awake > 1;
 
-    if (q->breathes || s->vm != next->vm) {
+    if (s->vm != next->vm) {
         vm_left(s->vm);
-        if (q->breathes || !vm_enter(next->vm))
+        if (!vm_enter(next->vm))
             return NULL;
     }
     step_in(q, next);
@@ -565,8 +334,8 @@ static struct guest_regs *hand_over(struct run_queue *q, struct slot *s, struct 
         return NULL;
     }
     atomic_store(&q->waiting, waits);
-    if (waits && give_away(q, next))
-        waits = survey(q, next);
+    if (waits && queue_give_away(q, next, leave))
+        waits = queue_survey(q, next);
     return enter(q, next, waits);
 }
 
@@ -582,16 +351,20 @@ static struct guest_regs *take_turns(struct run_queue *q, struct slot *s)
         run_due(q);
         if (must_leave(s) || (!q->breathes && home_calls()))
             break;
-        next = survey(q, s);
+        next = queue_survey(q, s);
         if (q->breathes && (!s->share.awake || rdtsc() >= q->slice_end))
             break;
-        favoured = q->favoured ? take_favoured(q, s) : NULL;
+        favoured = q->favoured ? queue_take_favoured(q, s) : NULL;
         if (favoured)
             return hand_over(q, s, favoured);
-        if (next && (!s->share.awake || !its_turn(q, s, next)))
+        if (next && (!s->share.awake || !its_turn(q, s, next))) {
+            if (q->breathes)
+                break;
             return hand_over(q, s, next);
-        if (next && give_away(q, s)) /* only now: who is next runs here, else two pCPUs could pass it to and fro */
-            next = survey(q, s);
+        }
+        /* Only now: who is next runs here, else two pCPUs could pass it to and fro. */
+        if (next && queue_give_away(q, s, leave))
+            next = queue_survey(q, s);
         if (s->share.awake)
             return enter(q, s, next);
         idle(q);
@@ -604,7 +377,7 @@ static struct guest_regs *take_turns(struct run_queue *q, struct slot *s)
 bool sched_goes_on(struct vcpu *v)
 {
     struct slot *s = slot_of(v);
-    struct run_queue *q = my_queue();
+    struct run_queue *q = queue_mine();
     uint64_t when = tsc_of(s, timer_next(s->timers));
 
     return v->look_at && (when >= q->armed || set_timer(q, when));
@@ -613,7 +386,7 @@ bool sched_goes_on(struct vcpu *v)
 struct guest_regs *sched_resume(struct vcpu *v)
 {
     struct slot *s = slot_of(v);
-    struct run_queue *q = my_queue();
+    struct run_queue *q = queue_mine();
 
     if (!goes_on(s, q)) {
         share_end(&s->share, rdtsc());
@@ -628,7 +401,8 @@ static void park(struct run_queue *q, struct slot *s)
 {
     struct vm *vm = s->vm;
 
-    take_off(q, s);
+    leave(q, s);
+    queue_remove(q, s);
     if (atomic_fetch_sub(&vm->active, 1) == 1)
         sched_kick(vm->home);
 }
@@ -655,11 +429,11 @@ static void run_or_park(struct run_queue *q, struct slot *s)
 
 void sched_breathe(void)
 {
-    struct run_queue *q = my_queue();
+    struct run_queue *q = queue_mine();
     struct slot *s;
 
     run_due(q);
-    s = survey(q, NULL);
+    s = queue_survey(q, NULL);
     if (!s || rdtsc() - q->breathed < ms_ticks(s->share.woken ? BREATH_WOKEN_MS : BREATH_MS))
         return;
     q->breathes = true;
@@ -670,7 +444,7 @@ void sched_breathe(void)
 
 void sched_loop(void)
 {
-    struct run_queue *q = my_queue();
+    struct run_queue *q = queue_mine();
 
     while (!atomic_load(&ending)) {
         struct slot *s;
@@ -678,7 +452,7 @@ void sched_loop(void)
         run_due(q);
         if (has_work())
             continue;
-        s = survey(q, NULL);
+        s = queue_survey(q, NULL);
         if (s)
             run_or_park(q, s);
         else

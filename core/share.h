@@ -8,8 +8,8 @@
 
 /*
  * Weighted virtual time: a vCPU's clock runs at 256 / weight while it runs and stands still while it waits; the one
- * that is furthest behind is next. A queue's floor is the least clock of those that can run on it and never goes back. Who
- * has slept is at most the credit behind the floor, so sleeping saves up no more than that. All times are TSC ticks.
+ * that is furthest behind is next. A queue's floor is the least clock of those that can run on it and never goes back.
+ * Who has slept is at most the credit behind the floor, so sleeping saves up no more than that. All times are TSC ticks.
  */
 struct share {
     unsigned weight;           /* 1 to CONFIG_MAX_WEIGHT */

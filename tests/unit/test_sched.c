@@ -13,6 +13,7 @@
 #include "tests/unit/seam/fake_cpu.h"
 #include "tests/unit/seam/fake_percpu.h"
 
+#include "core/run_queue.c"
 #include "core/sched.c"
 
 /* Two VMs on a machine of four processors; what the scheduler calls outside itself is recorded here. */
@@ -192,10 +193,10 @@ static void test_add(void **state)
 
 static void test_interrupts(void **state)
 {
-    my_queue()->armed = 5;
+    queue_mine()->armed = 5;
     fake_apic.in_service = VECTOR_TIMER;
     sched_interrupt(VECTOR_TIMER);
-    assert_int_equal(my_queue()->armed, UINT64_MAX);
+    assert_int_equal(queue_mine()->armed, UINT64_MAX);
     assert_int_equal(fake_apic.eois, 1);
     fake_apic.in_service = VECTOR_KICK;
     sched_interrupt(VECTOR_KICK);
@@ -433,11 +434,11 @@ static void test_halted_gives_way(void **state)
 {
     sched_add(&slots[0][0]);
     sched_add(&slots[1][1]);
-    load(my_queue(), &slots[0][0], fake_cpu.tsc);
+    load(queue_mine(), &slots[0][0], fake_cpu.tsc);
     sched_halt(&slots[0][0].vcpu);
     assert_ptr_equal(sched_resume(&slots[0][0].vcpu), &slots[1][1].vcpu.regs);
     assert_ptr_equal(seen.loaded, &slots[1][1].vcpu);
-    load(my_queue(), &slots[0][0], fake_cpu.tsc);
+    load(queue_mine(), &slots[0][0], fake_cpu.tsc);
     vm[1].state = VM_STOPPING;
     assert_null(sched_resume(&slots[0][0].vcpu));
     vm[1].state = VM_RUNNING;
@@ -456,13 +457,13 @@ void vcpu_set_spins_end(struct vcpu *v, bool end)
 static void test_spinner_gives_way(void **state)
 {
     sched_add(&slots[0][0]);
-    load(my_queue(), &slots[0][0], fake_cpu.tsc);
+    load(queue_mine(), &slots[0][0], fake_cpu.tsc);
     share_begin(&slots[0][0].share, fake_cpu.tsc);
-    my_queue()->slice_end = fake_cpu.tsc + 10 * MS;
+    queue_mine()->slice_end = fake_cpu.tsc + 10 * MS;
     assert_ptr_equal(resume_kicked(&slots[0][0]), &slots[0][0].vcpu.regs);
     assert_false(slots[0][0].vcpu.spins_end);
     sched_spins(&slots[0][0].vcpu);
-    assert_null(my_queue()->favoured);
+    assert_null(queue_mine()->favoured);
     sched_add(&slots[1][0]);
     sched_add(&slots[0][1]);
     slots[0][1].share.vtime = 5 * MS;
@@ -470,7 +471,7 @@ static void test_spinner_gives_way(void **state)
     assert_true(slots[0][0].vcpu.spins_end);
     sched_spins(&slots[0][0].vcpu);
     assert_ptr_equal(sched_resume(&slots[0][0].vcpu), &slots[0][1].vcpu.regs);
-    assert_null(my_queue()->favoured);
+    assert_null(queue_mine()->favoured);
     slots[0][0].state = VCPU_HALTED;
     slots[1][0].state = VCPU_HALTED;
     assert_ptr_equal(resume_kicked(&slots[0][1]), &slots[0][1].vcpu.regs);
@@ -483,9 +484,9 @@ static void test_slice_timer(void **state)
 {
     sched_add(&slots[0][0]);
     sched_add(&slots[0][1]);
-    load(my_queue(), &slots[0][0], fake_cpu.tsc);
+    load(queue_mine(), &slots[0][0], fake_cpu.tsc);
     share_begin(&slots[0][0].share, fake_cpu.tsc);
-    my_queue()->slice_end = fake_cpu.tsc + 10 * MS;
+    queue_mine()->slice_end = fake_cpu.tsc + 10 * MS;
     slots[0][1].state = VCPU_WAIT_SIPI;
     assert_non_null(resume_kicked(&slots[0][0]));
     assert_int_equal(fake_apic.arms, 0);
@@ -493,7 +494,7 @@ static void test_slice_timer(void **state)
     assert_non_null(resume_kicked(&slots[0][0]));
     assert_non_null(resume_kicked(&slots[0][0]));
     assert_int_equal(fake_apic.arms, 1);
-    assert_int_equal(fake_apic.deadline, my_queue()->slice_end);
+    assert_int_equal(fake_apic.deadline, queue_mine()->slice_end);
     fake_cpu.tsc += 10 * MS;
     assert_ptr_equal(sched_resume(&slots[0][0].vcpu), &slots[0][1].vcpu.regs);
     assert_in_range(fake_apic.deadline, fake_cpu.tsc + 10 * MS - 1000, fake_cpu.tsc + 10 * MS);
@@ -612,7 +613,7 @@ static void test_parking(void **state)
     seen.guest = never;
     fake_cpu.halt = end_now;
     sched_loop();
-    assert_null(my_queue()->head);
+    assert_null(queue_mine()->head);
     assert_int_equal(vm[0].active, 0);
     assert_int_equal(fake_apic.ipis, 1 + FAKE_CPUS - 1); /* the home; then the end of the test to all others */
 }
@@ -689,7 +690,7 @@ static void test_breathes(void **state)
     sched_breathe();
     assert_int_equal(seen.runs, 2);            /* nobody to run: back to work, no halt */
     assert_int_equal(fake_cpu.halts, 0);
-    my_queue()->breathed = fake_cpu.tsc;
+    queue_mine()->breathed = fake_cpu.tsc;
     pending[0][0] = true;
     fake_cpu.tsc += MS;
     sched_breathe();

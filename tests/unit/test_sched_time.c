@@ -13,6 +13,7 @@
 #include "tests/unit/seam/fake_cpu.h"
 #include "tests/unit/seam/fake_percpu.h"
 
+#include "core/run_queue.c"
 #include "core/sched.c"
 
 /*

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include "core/run_queue.h"
+#include "arch/x86/cpu.h"
+#include "core/sched.h"
+#include "lib/errno.h"
+#include "numa/page.h"
+
+/*
+ * Slices that one may be behind the floor where it comes to by moving: it keeps what it is owed, but where affinities
+ * let the pCPUs' clocks drift apart it must not hold those up for long that live there.
+ */
+#define MOVE_CREDIT 8
+
+static struct run_queue *queues;
+uint64_t queue_slice;
+
+int queue_init(uint64_t slice)
+{
+    unsigned order = 0;
+    struct hpa mem;
+
+    while ((PAGE_SIZE << order) < cpu_count() * sizeof(struct run_queue))
+        order++;
+    mem = page_alloc_zeroed(0, order, PAGE_HYPERVISOR);
+    if (!mem.v)
+        return -ENOMEM;
+    queues = hpa_ptr(mem);
+    queue_slice = slice;
+    for (unsigned i = 0; i < cpu_count(); i++) {
+        queues[i].armed = queues[i].console_poll = queues[i].level = UINT64_MAX;
+        cpu_of(i)->sched = &queues[i];
+    }
+    return 0;
+}
+
+unsigned sched_choose(const struct cpu_set *allowed)
+{
+    int best = -1;
+
+    for (unsigned i = cpu_count(); i-- > 0;)
+        if (cpu_set_has(allowed, i) && (best < 0 || queues[i].places < queues[best].places))
+            best = (int)i;
+    queues[best].places++;
+    return (unsigned)best;
+}
+
+void sched_leave(unsigned cpu)
+{
+    queues[cpu].places--;
+}
+
+void queue_add(struct slot *slot, unsigned cpu)
+{
+    struct run_queue *q = &queues[cpu];
+
+    spin_lock(&q->lock);
+    atomic_store(&slot->vcpu.cpu, cpu);
+    slot->next = q->head;
+    q->head = slot;
+    spin_unlock(&q->lock);
+    sched_kick(cpu);
+}
+
+void queue_remove(struct run_queue *q, struct slot *slot)
+{
+    spin_lock(&q->lock);
+    for (struct slot **p = &q->head; *p; p = &(*p)->next) {
+        if (*p == slot) {
+            *p = slot->next;
+            break;
+        }
+    }
+    spin_unlock(&q->lock);
+}
+
+static bool runnable(struct slot *s)
+{
+    const struct vm *vm = s->vm;
+
+    if (atomic_load(&vm->state) == VM_STOPPING)
+        return true; /* to leave */
+    if (atomic_load(&vm->paused))
+        return false;
+    if (atomic_load(&s->requests))
+        return true;
+    if (s->state == VCPU_HALTED && (s->vcpu.nmis || (s->wake_on_interrupt && board_pending(s->vcpu.devices))))
+        s->state = VCPU_RUNNABLE;
+    return s->state == VCPU_RUNNABLE;
+}
+
+/* Nothing to run: those who have somebody waiting look whether he may come here. */
+static void call_for_work(struct run_queue *q)
+{
+    for (unsigned i = 0; i < cpu_count(); i++)
+        if (&queues[i] != q && atomic_load(&queues[i].waiting))
+            sched_kick(i);
+}
+
+/* Nothing could run here: who comes now must not be owed for the time in which others shared their pCPUs. */
+static void catch_up(struct run_queue *q)
+{
+    uint64_t least = QUEUE_IDLE;
+
+    for (unsigned i = 0; i < cpu_count(); i++)
+        if (atomic_load(&queues[i].waiting))
+            least = MIN(least, atomic_load(&queues[i].level));
+    if (least != QUEUE_IDLE)
+        q->floor = MAX(q->floor, least);
+}
+
+/* It could not run, and now it can. */
+static __attribute__((noinline)) void wake(struct run_queue *q, struct slot *s)
+{
+    if (atomic_load(&q->level) == QUEUE_IDLE)
+        catch_up(q);
+    share_join(&s->share, q->floor, s->fresh ? 0 : (s->moved ? MOVE_CREDIT : 1) * queue_slice);
+    s->moved = false;
+    s->share.woken = s->share.woken ? s->share.woken : rdtsc();
+    s->share.waits = s->share.waits ? s->share.waits : rdtsc();
+}
+
+static bool look_awake(struct run_queue *q, struct slot *s)
+{
+    bool awake = runnable(s);
+
+    if (awake && !s->share.awake)
+        wake(q, s);
+    if (!awake)
+        s->share.waits = 0;
+    return s->share.awake = awake;
+}
+
+struct slot *queue_survey(struct run_queue *q, struct slot *self)
+{
+    struct slot *next = NULL;
+    uint64_t level = QUEUE_IDLE;
+
+    q->awake = 0;
+    for (struct slot *s = q->head; s; s = s->next) {
+        if (!look_awake(q, s))
+            continue;
+        q->awake++;
+        level = MIN(level, s->share.vtime);
+        if (s != self && (!next || s->share.vtime < next->share.vtime))
+            next = s;
+    }
+    if (level != QUEUE_IDLE)
+        q->floor = MAX(q->floor, level);
+    atomic_store(&q->waiting, next != NULL);
+    if (atomic_exchange(&q->level, level) != level && level == QUEUE_IDLE)
+        call_for_work(q);
+    return next;
+}
+
+/* -1: none is better than this one. */
+static int better_cpu(const struct run_queue *q, const struct slot *s)
+{
+    uint64_t most = s->share.vtime + queue_slice;
+    int best = -1;
+
+    for (unsigned i = cpu_count(); i-- > 0;) {
+        uint64_t level = atomic_load(&queues[i].level);
+
+        if (&queues[i] == q || !cpu_set_has(&s->vm->allowed, i) || level <= most)
+            continue;
+        if (level == QUEUE_IDLE && cpu_of(i)->node != cpu_this()->node)
+            level--;
+        most = level;
+        best = (int)i;
+    }
+    return best;
+}
+
+bool queue_give_away(struct run_queue *q, const struct slot *running,
+                     void (*leave)(struct run_queue *q, struct slot *slot))
+{
+    for (struct slot *s = q->head; s; s = s->next) {
+        int cpu;
+
+        if (s == running || !s->share.awake || s->state != VCPU_RUNNABLE || atomic_load(&s->requests) ||
+            atomic_load(&s->vm->state) != VM_RUNNING)
+            continue;
+        cpu = better_cpu(q, s);
+        if (cpu < 0)
+            continue;
+        leave(q, s);
+        queue_remove(q, s);
+        s->share.awake = false; /* it joins there */
+        s->moved = true;
+        atomic_store(&queues[cpu].level, s->share.vtime); /* nobody else gives it one for the same reason */
+        queue_add(s, (unsigned)cpu);
+        return true;
+    }
+    return false;
+}
+
+bool queue_favour(struct run_queue *q, const struct slot *self)
+{
+    q->favoured = NULL;
+    for (struct slot *s = q->head; s; s = s->next)
+        if (s != self && s->vm == self->vm && s->share.awake &&
+            (!q->favoured || s->share.vtime < q->favoured->share.vtime))
+            q->favoured = s;
+    return q->favoured;
+}
+
+struct slot *queue_take_favoured(struct run_queue *q, const struct slot *self)
+{
+    struct slot *s = q->head;
+
+    while (s && s != q->favoured)
+        s = s->next;
+    q->favoured = NULL;
+    return s && s != self && s->share.awake && !q->breathes ? s : NULL;
+}
