@@ -64,6 +64,13 @@ DefinitionBlock ("", "DSDT", 2, "MIRROR", "MBALL", 1)
             })
         }
 
+        /* All disks: guest/linux-pv-drivers/mb_blk.c. */
+        Device (DISK)
+        {
+            Name (_HID, "MRBL0002")
+            Name (_UID, 1)
+        }
+
         /* What the system keeps for itself: ports of power management and reset, interrupt controllers. */
         Device (SYSR)
         {

@@ -9,12 +9,19 @@
 #include <mirrorball/hypercall.h>
 
 /* A hypercall: its result, or a negative errno. The hypervisor may read and write memory meanwhile. */
-static inline long mirrorball_call(unsigned long number, unsigned long a, unsigned long b)
+static inline long mirrorball_call4(unsigned long number, unsigned long a, unsigned long b, unsigned long c,
+				    unsigned long d)
 {
+	register unsigned long r10 asm("r10") = d;
 	long result;
 
-	asm volatile("vmcall" : "=a" (result) : "a" (number), "D" (a), "S" (b) : "memory");
+	asm volatile("vmcall" : "=a" (result) : "a" (number), "D" (a), "S" (b), "d" (c), "r" (r10) : "memory");
 	return result;
+}
+
+static inline long mirrorball_call(unsigned long number, unsigned long a, unsigned long b)
+{
+	return mirrorball_call4(number, a, b, 0, 0);
 }
 
 /* Does this machine run on Mirrorball, of a version that has what these drivers use? */

@@ -13,6 +13,7 @@
 
 /* _HID of the paravirtual devices in the DSDT. */
 #define MIRRORBALL_ACPI_HINTS   "MRBL0001"
+#define MIRRORBALL_ACPI_DISKS   "MRBL0002"     /* all of the VM: include/mirrorball/blk.h */
 
 /*
  * Hypercalls: VMCALL at CPL 0 with the number in rax, arguments in rdi, rsi, rdx, r10, r8; the result, or a negative
