@@ -11,6 +11,8 @@ struct vm *monitor_find_vm(const char *name);
 /* A number in decimal; limit if it is none or not below it. */
 unsigned monitor_number(const char *text, unsigned limit);
 
+/* core/monitor_disk.c */
+void monitor_disk(int argc, char **argv);
 /* core/monitor_mem.c */
 void monitor_mem(int argc, char **argv);
 void monitor_numa(int argc, char **argv);

@@ -153,6 +153,28 @@ static int check(const struct job *j)
     return ops[r->op].writes && j->disk->readonly ? -EROFS : 0;
 }
 
+static void count(struct blk_counts *c, const struct mb_blk_request *r, int status)
+{
+    c->requests++;
+    if (status)
+        c->errors++;
+    else if (r->op == MB_BLK_READ)
+        c->read += r->sectors;
+    else if (r->op == MB_BLK_WRITE)
+        c->written += r->sectors;
+}
+
+void blk_count(const struct blk_disk *d, struct blk_counts *sum)
+{
+    *sum = (struct blk_counts){ 0 };
+    for (unsigned i = 0; i < BLK_MAX_QUEUES; i++) {
+        sum->requests += d->queue[i].counts.requests;
+        sum->errors += d->queue[i].counts.errors;
+        sum->read += d->queue[i].counts.read;
+        sum->written += d->queue[i].counts.written;
+    }
+}
+
 /* Does the next request of a queue and gives its result; *work is what it was worth. */
 static int run_one(struct job *j, struct blk_queue *q, uint64_t *work)
 {
@@ -168,6 +190,7 @@ static int run_one(struct job *j, struct blk_queue *q, uint64_t *work)
         *work += j->r.sectors * MB_BLK_SECTOR / (ops[j->r.op].moves ? 1 : MARK_COST);
         result.status = ops[j->r.op].run(j);
     }
+    count(&q->counts, &j->r, result.status);
     err = pmap_write(j->blk->pmap, GPA(results + i * sizeof(result)), &result, sizeof(result));
     if (!err)
         q->taken++;

@@ -26,6 +26,8 @@ static void free_frame(uint32_t frame)
         page_free(HPA((uint64_t)frame << PAGE_SHIFT), PAGE_ORDER_4K);
 }
 
+static void count(_Atomic uint64_t *n) { atomic_fetch_add_explicit(n, 1, memory_order_relaxed); }
+
 static int read_image(struct layer *l, const struct part *p)
 {
     struct hpa page;
@@ -33,8 +35,11 @@ static int read_image(struct layer *l, const struct part *p)
 
     if (err)
         return err;
-    if (p->share && p->n == IMAGE_BLOCK && !pmap_place(p->pmap, p->gpa, page, p->node))
+    if (p->share && p->n == IMAGE_BLOCK && !pmap_place(p->pmap, p->gpa, page, p->node)) {
+        count(&l->placed);
         return 0;
+    }
+    count(&l->copied);
     err = pmap_write(p->pmap, p->gpa, (char *)hpa_ptr(page) + p->from, p->n);
     commons_drop(page);
     return err;
@@ -51,6 +56,8 @@ static int read_part(struct layer *l, const struct part *p)
         err = pmap_zero(p->pmap, p->gpa, p->n);
     else if (frame)
         err = pmap_write(p->pmap, p->gpa, frame_ptr(frame) + p->from, p->n);
+    if (frame > ALL_ZERO)
+        count(&l->copied);
     spin_unlock(&l->lock);
     return frame ? err : read_image(l, p);
 }

@@ -12,9 +12,10 @@
  */
 struct layer {
     struct image *image;
-    struct spinlock lock;      /* guards the rest */
+    struct spinlock lock;      /* guards the next two */
     struct block_map own;
     uint64_t pages;            /* that it has of its own */
+    _Atomic uint64_t placed, copied; /* what reads took: blocks of the image without a copy, parts of blocks by one */
 };
 
 /*

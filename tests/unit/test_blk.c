@@ -251,6 +251,29 @@ static void test_discard(void **state)
     assert_memory_equal(buffer, zeros, 4096);
 }
 
+static void test_counts(void **state)
+{
+    struct blk_disk *d = &blk[0].disk[0];
+    struct blk_counts c;
+
+    assert_int_equal(move(0, MB_BLK_READ, 0, 16, BUFFER), 0);         /* two whole blocks */
+    assert_int_equal(move(0, MB_BLK_READ, 1, 2, BUFFER), 0);          /* a part */
+    assert_int_equal(move(0, MB_BLK_WRITE, 8, 8, BUFFER), 0);
+    assert_int_equal(move(0, MB_BLK_READ, 8, 8, BUFFER), 0);          /* its own: copied */
+    assert_int_equal(move(0, MB_BLK_READ, SECTORS, 1, BUFFER), -EINVAL);
+    assert_int_equal(mark(0, MB_BLK_FLUSH, 0, 0), 0);
+    blk_count(d, &c);
+    assert_int_equal(c.requests, 6);
+    assert_int_equal(c.errors, 1);
+    assert_int_equal(c.read, 26);
+    assert_int_equal(c.written, 8);
+    assert_int_equal(d->layer.placed, 2);
+    assert_int_equal(d->layer.copied, 2);
+    assert_int_equal(d->layer.pages, 1);
+    blk_count(&blk[1].disk[0], &c);
+    assert_int_equal(c.requests, 0);
+}
+
 static void test_readonly(void **state)
 {
     struct mb_blk_identity id;
@@ -441,8 +464,8 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_identify), T(test_reads_share), T(test_what_was_there), T(test_no_sharing), T(test_layers),
-        T(test_discard), T(test_readonly), T(test_bad_requests), T(test_batch), T(test_bounded), T(test_rings),
-        T(test_broken_ring), T(test_data_over_ring), T(test_all_memory_comes_back),
+        T(test_discard), T(test_counts), T(test_readonly), T(test_bad_requests), T(test_batch), T(test_bounded),
+        T(test_rings), T(test_broken_ring), T(test_data_over_ring), T(test_all_memory_comes_back),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -184,6 +184,30 @@ static void test_help_lists_every_command(void **state)
         assert_non_null(strstr(text, commands[i].name));
 }
 
+static void test_disk_info(void **state)
+{
+    static struct image image = { .size = MIB, .pages = 3 };
+    struct blk_disk *d;
+
+    assert_says("disk", "usage: disk info");
+    assert_says("disk info", "no VM that runs has a disk");
+    blk_init(&vms[0].disks, NULL, 2, "alpha");
+    d = blk_add(&vms[0].disks, &image, "a-name-of-25-letters.image");
+    d->queue[0].counts = (struct blk_counts){ .requests = 5, .errors = 1, .read = 16 };
+    d->queue[1].counts = (struct blk_counts){ .requests = 4, .read = 4, .written = 8 };
+    d->layer.placed = 2;
+    d->layer.copied = 3;
+    d->layer.pages = 1;
+    assert_says("disk info", "no VM that runs has a disk");
+    atomic_store(&vms[0].state, VM_RUNNING);
+    assert_says("disk info", "vm alpha, disk 0: a-name-of-25-letters, cow,discard, 2048 sectors, 3 blocks of the image "
+                             "in the cache\n  requests 9, errors 1; read 10 KiB, written 4 KiB\n"
+                             "  blocks placed 2, copied 3; of its own 1\n");
+    d->readonly = true;
+    d->stopped = true;
+    assert_says("disk info", "readonly, 2048 sectors, 3 blocks of the image in the cache; has stopped\n");
+}
+
 static void test_vm_list(void **state)
 {
     const char *text = say("vm list");
@@ -426,6 +450,7 @@ int main(void)
         cmocka_unit_test_setup(test_long_line, setup),
         cmocka_unit_test_setup(test_spaces_and_arguments, setup),
         cmocka_unit_test_setup(test_help_lists_every_command, setup),
+        cmocka_unit_test_setup(test_disk_info, setup),
         cmocka_unit_test_setup(test_vm_list, setup),
         cmocka_unit_test_setup(test_vm_verbs, setup),
         cmocka_unit_test_setup(test_console, setup),
