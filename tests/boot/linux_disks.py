@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Copyright (C) 2026 The Mirrorball authors
+"""Debian guests with the driver mb_blk: an ext4 image of two, each with writes of its own; what reading costs."""
+
+import os
+import random
+import re
+import struct
+
+import lab
+
+FILES, FILE_BYTES, IMAGE_MIB, SMALL_MIB = 16, 512 << 10, 24, 4
+SECTOR = 512
+PARTITION = 2048                # its first sector
+BENCH_PAGES = 2048
+# what tests/bench/disk.c does, its calls, the most ticks that 4 KiB may cost (a sixth above docs/status.md), and the most
+# hypercalls a MiB
+ROWS = (
+    ("direct_4k", "4 KiB O_DIRECT reads", 8500, 256),
+    ("direct_128k", "128 KiB O_DIRECT reads", 1700, 8),
+    ("direct_1m", "1 MiB O_DIRECT reads", 1500, 1),
+    ("buffered", "reads through the page cache", 9000, 4),
+    ("write_4k", "4 KiB O_DIRECT writes", 19800, 256),
+    ("write_128k", "128 KiB O_DIRECT writes", 1900, 8),
+)
+DEVICE = "MRBL0002:00"
+DRIVER = "/sys/bus/platform/drivers/mb_blk"
+COMPLAINTS = "Call Trace|BUG:|cut here|blocked for|EXT4-fs error|EXT4-fs warning"
+
+
+def ext4(t, name, mib, files):
+    """An ext4 image with these files, and the sums of all."""
+    root, image = os.path.join(t.work, f"{name}.root"), os.path.join(t.work, f"{name}.ext4")
+    os.makedirs(root)
+    for path, content in files.items():
+        with open(os.path.join(root, path), "wb") as file:
+            file.write(content)
+    lab.run(["sh", "-c", f"cd {root} && md5sum * > /tmp/sums.$$ && mv /tmp/sums.$$ sums"])
+    lab.run(["mkfs.ext4", "-q", "-F", "-b", "4096", "-d", root, image, f"{mib}M"])
+    return image
+
+
+def partitioned(image):
+    """A disk with an MBR and one partition, which holds the image."""
+    with open(image, "rb") as file:
+        content = file.read()
+    entry = struct.pack("<B3sB3sII", 0, b"\0" * 3, 0x83, b"\0" * 3, PARTITION, len(content) // SECTOR)
+    return (b"\0" * 446 + entry + b"\0" * 48 + b"\x55\xaa").ljust(PARTITION * SECTOR, b"\0") + content
+
+
+def guest_files(t):
+    """The usual guest, and in its ramdisk a checker of file systems and the measuring program."""
+    disk = os.path.join(t.work, "disk.bin")
+    lab.run(["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-static", "-o", disk,
+             os.path.join(lab.REPO, "tests", "bench", "disk.c")])
+    output = os.path.join(t.work, "guest")
+    lab.run([os.path.join(lab.REPO, "scripts", "mkguest"), "--output", output, "--no-kernel",
+             "--tree", os.path.join(lab.BUILD, "drivers", "cloud", "root"), "--add", f"{disk}:bin/disk",
+             "--add", lab.debian_file("e2fsck-static", "sbin/e2fsck.static") + ":sbin/e2fsck"])
+    return lab.linux() | {"guests/initrd": os.path.join(output, "initrd")}
+
+
+def images(t):
+    chance = random.Random(5)
+    big = ext4(t, "big", IMAGE_MIB, {f"file{n}": chance.randbytes(FILE_BYTES) for n in range(FILES)})
+    small = ext4(t, "small", SMALL_MIB, {"readme": b"read only\n"})
+    return {"guests/big.img": big, "guests/small.img": partitioned(small)}
+
+
+def section(name, vcpus):
+    return lab.linux_section(name, vcpus=vcpus) + \
+        "disk = \\guests\\big.img,cow,discard\ndisk = \\guests\\small.img,readonly\n"
+
+
+def says(m, what, command, regex, seconds=60):
+    """A check that the guest with the input answers so; ^ is where its line begins."""
+    m.shell(what, command, regex.replace("^", r"^(?:\[\w+\] )?"), seconds)
+
+
+def at_shell(m, name):
+    m.focus(name)
+    m.send("\r")
+    m.until(f"{name}# ", 60)
+
+
+def looks(m):
+    """Queues, serial numbers, partitions; what is read is what the host wrote."""
+    says(m, "a disk has a queue for each vCPU", "ls /sys/block/mbda/mq | tr '\\n' ' '; echo queues", r"^0 1 queues$")
+    says(m, "its serial number is its file's name", "cat /sys/block/mbda/serial", r"^big\.img$")
+    says(m, "it says what it can", "cd /sys/block/mbda/queue; echo $(cat discard_granularity discard_max_bytes "
+         "write_zeroes_max_bytes write_cache rotational physical_block_size max_hw_sectors_kb scheduler); cd",
+            r"^4096 1048576 1048576 write back 0 4096 1024 \[none\]")
+    says(m, "the file system is mounted, and its files are the host's",
+         "mkdir -p /mnt /small; mount -t ext4 /dev/mbda /mnt && cd /mnt && md5sum -c sums | grep -c OK; cd",
+            rf"^{FILES}$")
+    says(m, "a partition of the disk that cannot be written has its own",
+            "mount -t ext4 -o ro,noload /dev/mbdb1 /small && cd /small && md5sum -c sums; cd", r"^readme: OK$")
+    says(m, "writing there is refused", "echo x >/dev/mbdb; mount -o remount,rw /small; "
+            "echo ro=$(cat /sys/block/mbdb/ro)", r"(?s)rror.*ro=1$|not permitted.*ro=1$|ead-only.*ro=1$")
+
+
+def writes(m, name):
+    """Files of its own, zeros, trim."""
+    says(m, f"{name} writes", f"cd /mnt; rm file0; cat file1 file2 >own-{name}; md5sum own-{name} >own-sum; cd; "
+         "sync; echo 3 >/proc/sys/vm/drop_caches; cd /mnt; md5sum -c own-sum; ls | grep own | tr '\\n' ' '; cd; "
+            "echo", rf"(?s)own-{name}: OK.*^own-{name} own-sum $")
+    says(m, f"{name} zeroes and trims", "fallocate -l 1M /mnt/zeros; rm /mnt/zeros; fstrim -v /mnt",
+            r"^/mnt: [1-9]\d+ bytes trimmed|^/mnt: .*[1-9].*trimmed")
+    says(m, f"{name}'s file system is clean", "umount /mnt; e2fsck -fn /dev/mbda; echo fsck=$?", r"fsck=0$", 120)
+
+
+def vmcalls(m, name):
+    m.focus("the monitor")
+    calls = lab.exits_of(m, name).get("VMCALL", 0)
+    m.focus(name)
+    return calls
+
+
+def measure(t, m, name):
+    before, mib = vmcalls(m, name), BENCH_PAGES // 256
+    for what, title, most_ticks, most_calls in ROWS:
+        since = m.mark()
+        m.send(f"echo 3 >/proc/sys/vm/drop_caches; disk /dev/mbda {what}\r")
+        ticks = int(m.until(rf"bench: disk_{what} (\d+) {BENCH_PAGES}$", 120, since)[1])
+        calls = -before + (before := vmcalls(m, name))
+        print(f"linux-disks: {title}: {ticks} ticks per 4 KiB, {calls / mib:.2f} calls per MiB")
+        t.check(f"{title}: ticks", ticks <= most_ticks, ticks)
+        t.check(f"{title}: calls", calls <= most_calls * mib + 8, calls)
+
+
+def counted(t, m):
+    """What the monitor says of alpha's disks."""
+    m.focus("the monitor")
+    answer = m.command("disk info")
+    found = re.findall(r"^vm alpha, disk \d: (\S+), (\S+), \d+ sectors, .*\n +requests (\d+), errors (\d+); .*\n"
+                       r" +blocks placed (\d+), copied (\d+); of its own (\d+)$", answer, re.M)
+    t.check("the monitor knows the disks", [f[:2] for f in found] ==
+            [("big.img", "cow,discard"), ("small.img", "readonly")], answer)
+    requests, errors, placed, _, own = (int(n) for n in found[0][2:]) if found else (0, 1, 0, 0, 0)
+    t.check("its counters are those of the work that was done", requests > 2 * BENCH_PAGES and not errors and
+            placed > 3 * BENCH_PAGES and BENCH_PAGES <= own <= IMAGE_MIB * 256, answer)
+    m.focus("alpha")
+
+
+def unbind(m):
+    """The disk goes while it is read and written; nobody hangs, and it comes again."""
+    says(m, "it goes under load, and nobody hangs",
+         f"cd {DRIVER}; for i in 1 2 3; do while dd if=/dev/mbda of=/dev/null bs=64k 2>/dev/null; do :; done & done; "
+         "while dd if=/dev/zero of=/dev/mbda bs=64k count=32 conv=notrunc 2>/dev/null; do :; done & "
+         f"sleep 2; echo {DEVICE} >unbind; sleep 1; kill $(jobs -p); wait; ls /sys/block | grep -c mbd; cd",
+         r"^0$", 90)
+    says(m, "it comes again", f"rm -f /dev/mbda; echo {DEVICE} >{DRIVER}/bind; e2fsck -V 2>&1 | head -n 1; "
+            "dd if=/dev/mbda of=/dev/null bs=1M count=4; echo read=$?", r"read=0$")
+
+
+def no_complaint(m, name):
+    says(m, f"{name} has noticed nothing", f"echo n=$(dmesg | grep -ciE '{COMPLAINTS}')", r"n=0$")
+
+
+def shared(t, m):
+    m.focus("the monitor")
+    memory = m.command("mem")
+    by_origin = [int(n) for n in re.findall(r"shares by origin (\d+),", memory)]
+    there = int(re.search(r"^  origin +(\d+) pages", memory, re.M)[1])
+    print(f"linux-disks: by origin {by_origin} pages of the VMs are {there} of the machine")
+    t.check("what both have read is there once", len(by_origin) == 2 and
+            sum(by_origin) - there >= FILES * FILE_BYTES // 4096 * 3 // 4, memory)
+
+
+@lab.scenario("linux-disks", seconds=480)
+def linux_disks(t):
+    files = guest_files(t) | images(t)
+    config = lab.config("apicv = off\n", section("alpha", 2), section("beta", 1))     # docs/testing.md
+    with t.machine(t.image(config, files), cpus=3, memory=1024) as m:
+        for name in ("alpha", "beta"):
+            m.wait(f"{name} is ready", rf"^\[{name}\] mirrorball-guest: {name} ready", since=0)
+        at_shell(m, "alpha")
+        looks(m)
+        at_shell(m, "beta")
+        says(m, "beta reads the same", "mkdir -p /mnt; mount -t ext4 /dev/mbda /mnt && cd /mnt && md5sum -c sums | "
+                "grep -c OK; cd", rf"^{FILES}$")
+        shared(t, m)
+        at_shell(m, "alpha")
+        writes(m, "alpha")
+        at_shell(m, "beta")
+        says(m, "beta does not see it", "umount /mnt; mount -t ext4 /dev/mbda /mnt; ls /mnt | grep -c own", r"^0$")
+        writes(m, "beta")
+        no_complaint(m, "beta")
+        m.send("poweroff -f\r")
+        m.wait("beta powers itself off", r"^mirrorball: vm beta: off", 60)
+        at_shell(m, "alpha")
+        measure(t, m, "alpha")
+        counted(t, m)
+        unbind(m)
+        no_complaint(m, "alpha")
+        since = m.mark()
+        m.send("reboot -f\r")
+        m.wait("alpha starts again", r"^(\[alpha\] )?mirrorball-guest: alpha ready", since=since)
+        at_shell(m, "alpha")
+        says(m, "what it had written is gone", "mkdir -p /mnt; e2fsck -fn /dev/mbda; echo fsck=$?; mount -t ext4 "
+                "/dev/mbda /mnt && cd /mnt && md5sum -c sums | grep -c OK; ls | grep -c own; cd",
+                rf"(?s)fsck=0$.*^{FILES}$.*^0$")
+        m.send("poweroff -f\r")
+        m.wait("Mirrorball leaves", r"^mirrorball: exit success$", 90)
