@@ -297,8 +297,11 @@ static void destroy(struct vm *vm)
     spin_unlock(&vm->lock);
     vm->balloon = vm->has_balloon = 0;
     blk_destroy(&vm->disks);
-    if (vm->pmap.chunks)
-        pmap_destroy(&vm->pmap);
+    if (!vm->pmap.chunks)
+        return;
+    for (uint64_t chunk = 0; pmap_destroy_chunk(&vm->pmap, &chunk);)
+        sched_breathe();
+    pmap_destroy(&vm->pmap);
 }
 
 static int new_board(struct vm *vm)

@@ -122,7 +122,7 @@ void pmap_let_go(struct pmap *pmap, uint64_t entry)
         page_free(move_drop_copies(pmap, entry), PAGE_ORDER_4K);
 }
 
-static void destroy_chunk(struct pmap *pmap, uint64_t chunk)
+static void free_chunk(struct pmap *pmap, uint64_t chunk)
 {
     uint64_t *pages = (uint64_t *)(chunk & P_ADDR);
 
@@ -143,9 +143,26 @@ void pmap_destroy(struct pmap *pmap)
         ept_destroy(&pmap->ept[n]);
     for (uint64_t i = 0; i < pmap_chunk_count(pmap); i++)
         if (pmap->chunks[i] & P_PRESENT)
-            destroy_chunk(pmap, pmap->chunks[i]);
+            free_chunk(pmap, pmap->chunks[i]);
     page_free(ptr_hpa(pmap->chunks), pmap->chunks_order);
     memset(pmap, 0, sizeof(*pmap));
+}
+
+bool pmap_destroy_chunk(struct pmap *pmap, uint64_t *chunk)
+{
+    uint64_t i = *chunk;
+
+    while (i < pmap_chunk_count(pmap) && !pmap->chunks[i])
+        i++;
+    *chunk = i + 1;
+    if (i == pmap_chunk_count(pmap))
+        return false;
+    spin_lock(&pmap->lock);
+    pmap_detach_chunk(pmap, pmap_chunk_base(pmap, i));
+    free_chunk(pmap, pmap->chunks[i]);
+    pmap->chunks[i] = 0;
+    spin_unlock(&pmap->lock);
+    return true;
 }
 
 /* What is beside it in a large page stays mapped, if there is memory for the table. */

@@ -53,6 +53,11 @@ struct pmap {
 int pmap_init(struct pmap *pmap, uint16_t id, uint64_t memory, unsigned nodes);
 /* Gives all memory back. No vCPU of the VM runs any more. */
 void pmap_destroy(struct pmap *pmap);
+/*
+ * The same in small parts, for a VM may have much: gives back one chunk, *chunk or a later one, and moves *chunk past
+ * it; false: there is none left, and pmap_destroy has little to do.
+ */
+bool pmap_destroy_chunk(struct pmap *pmap, uint64_t *chunk);
 
 /*
  * An EPT violation at gpa on a node: maps the page in that node's EPT, and if it is to be written, backs it with a page

@@ -253,6 +253,34 @@ static void test_break_without_memory(void **state)
     assert_int_equal(free_pages(), before);
 }
 
+/* Large, small, shared, mapped: each chunk with something comes back by itself, and reads as zero then. */
+static void test_destroyed_in_parts(void **state)
+{
+    static const uint8_t file[PAGE_SIZE] __attribute__((aligned(4096))) = { 1 };
+    const struct gpa large = GPA(4 * MIB), small = GPA(8 * MIB + 3 * PAGE_SIZE), shared = GPA(12 * MIB);
+    uint64_t before = free_pages(), chunk = 0, last, parts = 0;
+    struct pmap m;
+    uint8_t byte;
+
+    assert_int_equal(pmap_init(&m, 1, 16 * MIB, 1), 0);
+    assert_int_equal(pmap_fault(&m, large, 0, true), 0);
+    assert_int_equal(pmap_load(&m, GPA(8 * MIB), file, sizeof(file)), 0);
+    assert_int_equal(pmap_fault(&m, small, 0, true), 0);
+    assert_int_equal(pmap_load(&m, shared, file, sizeof(file)), 0);
+    assert_int_equal(pmap_fault(&m, shared, 0, false), 0);
+    for (last = free_pages(); pmap_destroy_chunk(&m, &chunk); last = free_pages(), parts++)
+        assert_true(free_pages() > last);
+    assert_int_equal(parts, 3);
+    assert_int_equal(kind_pages(PAGE_ORIGIN), 0);
+    assert_int_equal(ept_lookup(&m.ept[0], large).level, 0);
+    assert_int_equal(ept_lookup(&m.ept[0], small).level, 0);
+    assert_int_equal(ept_lookup(&m.ept[0], shared).level, 0);
+    assert_int_equal(pmap_read(&m, shared, &byte, 1), 0);
+    assert_int_equal(byte, 0);
+    pmap_destroy(&m);
+    assert_int_equal(free_pages(), before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -267,6 +295,7 @@ int main(void)
         cmocka_unit_test_setup(test_zero_touches_nothing, setup),
         cmocka_unit_test_setup(test_nothing_leaks, setup),
         cmocka_unit_test_setup(test_out_of_memory, setup),
+        cmocka_unit_test_setup(test_destroyed_in_parts, setup),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
