@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
 #include "vmx/apicv.h"
+#include "arch/x86/cpu.h"
 #include "arch/x86/msr.h"
 #include "lib/errno.h"
 #include "lib/string.h"
@@ -69,6 +70,7 @@ static void set_eoi_exits(struct vcpu *v, const uint64_t bits[4], bool all)
 void apicv_reset(struct vcpu *v)
 {
     v->apicv = (struct apicv_state){ 0 };
+    v->apicv_due = 0;
     if (!vmx_caps.apicv)
         return;
     vmwrite(VMCS_CTRL_VIRTUAL_APIC, ptr_hpa(v->apic_page).v);
@@ -88,22 +90,33 @@ static void request(uint8_t vector)
         vmwrite(VMCS_GUEST_INTR_STATUS, (status & 0xff00) | vector);
 }
 
-bool apicv_pending(struct vcpu *v)
+/*
+ * Bochs 2.7: when an interrupt of the machine comes while the guest has IF clear, one that is due from the virtual-APIC
+ * page gets in, as if IF were set. None is due under interrupt-window exiting (SDM vol. 3, 30.2.1): so it waits for
+ * that exit. Not covered are those that become due inside the guest with IF clear, by EOI or self-IPI.
+ */
+static bool must_wait(void)
+{
+    return vmx_caps.revision == REVISION_BOCHS && !(vmread_sure(VMCS_GUEST_RFLAGS) & RFLAGS_IF);
+}
+
+unsigned apicv_due(struct vcpu *v)
 {
     struct apicv_state next;
 
     if (!v->ops->apicv_state(v, &next))
-        return v->apicv.extint;
+        return v->apicv_due;
+    v->apicv_due = (next.extint ? DUE_INJECTION : 0) | (must_wait() ? DUE_WINDOW : 0);
     if (next.posted) {
         request(next.requested);
-        return v->apicv.extint = next.extint;
+        return v->apicv_due;
     }
     vmwrite(VMCS_GUEST_INTR_STATUS, (uint32_t)next.in_service << 8 | next.requested);
     if (next.x2apic != v->apicv.x2apic)
         set_mode(next.x2apic);
     set_eoi_exits(v, next.eoi_exit, false);
     v->apicv = next;
-    return next.extint;
+    return v->apicv_due;
 }
 
 /* Exit qualification of APIC accesses (table 28-6): offset, and in bits 15:12 what was done. */

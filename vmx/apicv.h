@@ -25,5 +25,10 @@ int apicv_init(void);
 struct hpa apicv_access_page(void);
 /* The VMCS's fields as at the start. The VMCS is current. */
 void apicv_reset(struct vcpu *v);
-/* Before an entry: tells the processor what is new; true if software has an interrupt to inject. */
-bool apicv_pending(struct vcpu *v);
+/* What an entry has to see to. */
+enum {
+    DUE_INJECTION = 1,                  /* an interrupt that software injects, or has to wait with */
+    DUE_WINDOW = 4,                     /* the exit when the guest can take one, no more: PROC_INTERRUPT_WINDOW */
+};
+/* Before an entry: tells the processor what is new, and returns DUE_... */
+unsigned apicv_due(struct vcpu *v);

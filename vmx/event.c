@@ -118,14 +118,17 @@ void event_reblock_nmi(bool unblocked)
         vmwrite(VMCS_GUEST_INTERRUPTIBILITY, vmread(VMCS_GUEST_INTERRUPTIBILITY) | BLOCKING_NMI);
 }
 
-void vcpu_control(struct vcpu *v, uint32_t bit, bool on)
+static inline void set_controls(struct vcpu *v, uint32_t value)
 {
-    uint32_t value = on ? v->proc_controls | bit : v->proc_controls & ~bit;
-
     if (value == v->proc_controls)
         return;
     v->proc_controls = value;
     vmwrite(VMCS_CTRL_PROC, value);
+}
+
+void vcpu_control(struct vcpu *v, uint32_t bit, bool on)
+{
+    set_controls(v, on ? v->proc_controls | bit : v->proc_controls & ~bit);
 }
 
 static void inject(const struct vcpu_event *e)
@@ -137,12 +140,15 @@ static void inject(const struct vcpu_event *e)
     vmwrite(VMCS_CTRL_ENTRY_INTR_INFO, e->info);
 }
 
-static bool pending(struct vcpu *v)
+/* DUE_...; 0: no interrupt waits for software. */
+static unsigned due(struct vcpu *v)
 {
     if (!vmx_caps.apicv)
-        return v->ops->pending(v);
-    return atomic_load_explicit(v->news, memory_order_relaxed) ? apicv_pending(v) : v->apicv.extint;
+        return v->ops->pending(v) ? DUE_INJECTION : 0;
+    return atomic_load_explicit(v->news, memory_order_relaxed) ? apicv_due(v) : v->apicv_due;
 }
+
+_Static_assert(DUE_WINDOW == PROC_INTERRUPT_WINDOW, "set_controls takes it as it is");
 
 #define BLOCKING_ANY (BLOCKING_STI | BLOCKING_MOV_SS)
 
@@ -166,7 +172,7 @@ static void inject_interrupt(struct vcpu *v)
     vector = v->ops->take_interrupt(v);
     if (vector >= 0)
         inject(&(struct vcpu_event){ INTR_VALID | INTR_EXTERNAL << INTR_TYPE_SHIFT | (uint32_t)vector, 0, 0 });
-    vcpu_control(v, PROC_INTERRUPT_WINDOW, pending(v));
+    vcpu_control(v, PROC_INTERRUPT_WINDOW, due(v));
 }
 
 /* False: it has to wait. While one is handled, one more is remembered (6.7.1). */
@@ -189,7 +195,7 @@ static bool inject_nmi(struct vcpu *v)
 /* One event an entry: what was cut short first, then NMI, then interrupts; a window exit brings the next. */
 void vcpu_inject_events(struct vcpu *v)
 {
-    bool waits = pending(v);
+    unsigned waits = due(v);
 
     if (v->event.info & INTR_VALID) {
         inject(&v->event);
@@ -198,10 +204,10 @@ void vcpu_inject_events(struct vcpu *v)
         vcpu_control(v, PROC_NMI_WINDOW, v->nmis);
     } else if (v->nmis && inject_nmi(v)) {
         vcpu_control(v, PROC_INTERRUPT_WINDOW, waits);
-    } else if (waits) {
+    } else if (waits & DUE_INJECTION) {
         inject_interrupt(v);
     } else {
-        vcpu_control(v, PROC_INTERRUPT_WINDOW, false);
+        set_controls(v, (v->proc_controls & ~PROC_INTERRUPT_WINDOW) | waits); /* DUE_WINDOW at most */
     }
 }
 
@@ -225,6 +231,7 @@ void vcpu_prepare_entry(struct vcpu *v)
 
 void exit_interrupt_window(struct vcpu *v)
 {
+    v->apicv_due &= ~DUE_WINDOW;
     vcpu_control(v, PROC_INTERRUPT_WINDOW, false);
 }
 

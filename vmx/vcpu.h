@@ -85,6 +85,7 @@ struct vcpu {
     bool spins_end;            /* long loops of PAUSEs exit */
     void *apic_page;           /* virtual-APIC page */
     struct apicv_state apicv;  /* what the processor was told last */
+    unsigned apicv_due;        /* what apicv_due said last */
     struct vcpu_event event;   /* to inject next */
     _Atomic unsigned nmis;     /* that wait: at most two, the one to be delivered and the one latched behind it */
     uint64_t misc_enable;

@@ -10,8 +10,7 @@ import lab
 @lab.scenario("numa-fake", seconds=480)
 def numa_fake(t):
     config = lab.config(lab.linux_section("wide", vcpus=2), lab.vm_section("hunter", "crash.elf", extra="hunt"))
-    # Pages are taken from under Linux all the time, which Bochs' APICv does not always survive (docs/status.md).
-    config = config.replace("[global]\n", "[global]\nnuma = fake:2\napicv = off\n")
+    config = config.replace("[global]\n", "[global]\nnuma = fake:2\n")
     with t.machine(t.image(config, lab.linux() | lab.kernels("crash")), cpus=2, memory=768) as m:
         m.wait("the memory is on two nodes", r"mirrorball: machine memory: \d+ MiB in \d+ ranges on 2 nodes")
         m.wait("a test guest finds its memory empty", r"^\[hunter\] PASS memory is empty at first$")

@@ -84,6 +84,21 @@ static void check_periodic(void)
     apic_write(APIC_TIMER_INITIAL, 0);
 }
 
+/* Two, so that one is due already when the machine is interrupted for the other. Kernels nest CLI. */
+static void check_held_back(void)
+{
+    count_on(TIMER);
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t at = rdtsc() + 100000;
+
+        wrmsr(MSR_TSC_DEADLINE, at);
+        while (rdtsc() < at + 100000)
+            __asm__ volatile("cli");
+    }
+    check("while IF is clear none comes", counts[TIMER], 0);
+    check("but when it is set, and both as one", wait_for(TIMER, 2), 1);
+}
+
 static void check_deadline(void)
 {
     uint32_t a, b, c, d;
@@ -110,6 +125,7 @@ static void check_deadline(void)
     while (c-- % 4096)
         open_window();
     check("0 disarms it", counts[TIMER], 0);
+    check_held_back();
     apic_write(APIC_LVT_TIMER, APIC_MASKED | TIMER);
 }
 

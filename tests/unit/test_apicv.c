@@ -132,6 +132,29 @@ static void test_extint(void **state)
     assert_int_equal(world.taken, 1);
 }
 
+/* On Bochs none may be due while IF is clear: it waits behind a window. */
+static void test_bochs_waits(void **state)
+{
+    (void)state;
+    for (unsigned bochs = 0; bochs < 2; bochs++) {
+        vmx_caps.revision = bochs ? REVISION_BOCHS : 1;
+        any = true;
+        news = (struct apicv_state){ .posted = true, .requested = 0x51 };
+        vmwrite(VMCS_GUEST_RFLAGS, RFLAGS_FIXED);
+        enter();
+        assert_int_equal(!!(vcpu.proc_controls & PROC_INTERRUPT_WINDOW), bochs);
+        enter();                                /* still, without news */
+        assert_int_equal(!!(vcpu.proc_controls & PROC_INTERRUPT_WINDOW), bochs);
+        vmwrite(VMCS_GUEST_RFLAGS, RFLAGS_FIXED | RFLAGS_IF);
+        exit_interrupt_window(&vcpu);
+        enter();
+        assert_false(vcpu.proc_controls & PROC_INTERRUPT_WINDOW);
+        assert_int_equal(vmread(VMCS_CTRL_ENTRY_INTR_INFO), 0);
+        assert_int_equal(world.taken, 0);
+    }
+    vmx_caps.revision = 0;
+}
+
 static bool closed(const uint8_t *map, uint32_t msr, bool write)
 {
     return map[(write ? 2048 : 0) + msr / 8] >> msr % 8 & 1;
@@ -208,7 +231,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_start, setup),  cmocka_unit_test_setup(test_told, setup),
         cmocka_unit_test_setup(test_posted, setup),
-        cmocka_unit_test_setup(test_extint, setup), cmocka_unit_test_setup(test_modes, setup),
+        cmocka_unit_test_setup(test_extint, setup), cmocka_unit_test_setup(test_bochs_waits, setup),
+        cmocka_unit_test_setup(test_modes, setup),
         cmocka_unit_test_setup(test_exits, setup),  cmocka_unit_test_setup(test_access, setup),
     };
 
