@@ -53,6 +53,7 @@ struct vm_config {
     bool share_off;            /* it shares none at all */
     unsigned vcpus;
     unsigned weight;           /* 1 to CONFIG_MAX_WEIGHT */
+    enum placement_of placement;
     struct cpu_set cpus;       /* where its vCPUs may run; not empty */
 };
 

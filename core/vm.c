@@ -386,6 +386,7 @@ static int build(struct vm *vm)
     vm->pmap.domain = domain_of(vm);
     scan_wake();
     vm->pmap.home = cpu_this()->node;
+    vm->pmap.placement = vm->config->placement;
     for (unsigned i = 0; i < vm->config->vcpus; i++) {
         vm->slots[i] = new_slot(vm, i);
         if (!vm->slots[i]) {

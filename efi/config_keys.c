@@ -169,6 +169,20 @@ static int set_share(struct parser *p, const char *value)
     return 0;
 }
 
+static int set_placement(struct parser *p, const char *value)
+{
+    static const char name[][12] = { [PLACEMENT_FOLLOW] = "follow", [PLACEMENT_FIRST_TOUCH] = "first-touch",
+                                     [PLACEMENT_INTERLEAVE] = "interleave" };
+
+    for (size_t i = 0; i < ARRAY_SIZE(name); i++) {
+        if (strcmp(value, name[i]) == 0) {
+            p->vm->placement = (enum placement_of)i;
+            return 0;
+        }
+    }
+    return config_fail(p, "expected follow, first-touch or interleave, found \"%.*s\"", SHOWN, value);
+}
+
 /* N, N-M or all; with ^ in front it takes out what stands before it. */
 static bool set_cpu_range(struct cpu_set *set, struct span item)
 {
@@ -258,6 +272,7 @@ static const struct key keys[] = {
     { "extra",           SECTION_VM, false, set_extra, { 0 } },
     { "memory",          SECTION_VM, false, set_memory, { 0 } },
     { "share",           SECTION_VM, false, set_share, { 0 } },
+    { "placement",       SECTION_VM, false, set_placement, { 0 } },
     { "vcpus",           VM_NUMBER(vcpus, "a number of processors", 1, CONFIG_MAX_VCPUS, 1) },
     { "weight",          VM_NUMBER(weight, "a number", 1, CONFIG_MAX_WEIGHT, CONFIG_DEFAULT_WEIGHT) },
     { "cpus",            SECTION_VM, false, set_cpus, { 0 } },
@@ -270,8 +285,8 @@ static int unknown_key(struct parser *p)
     if (p->section == SECTION_GLOBAL)
         return config_fail(p, "unknown key, expected console, numa, numa-..., overcommit, scan, log or apicv in "
                            "[global]");
-    return config_fail(p, "unknown key, expected kernel, ramdisk, extra, memory, share, vcpus, weight, cpus, disk or "
-                       "vif in [vm NAME]");
+    return config_fail(p, "unknown key, expected kernel, ramdisk, extra, memory, share, placement, vcpus, weight, "
+                       "cpus, disk or vif in [vm NAME]");
 }
 
 static void number_defaults(enum section section, void *in)

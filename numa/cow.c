@@ -90,7 +90,7 @@ static inline bool touch(struct pmap *pmap, struct gpa gpa, unsigned node)
     if (*e & ~P_ZERO)
         return false;
     if (pmap->nodes > 1) {
-        if (mapped_elsewhere(pmap, gpa, node))
+        if (pmap_first_node(pmap, gpa, node) != node || mapped_elsewhere(pmap, gpa, node))
             return false;
         ept += node;
     }
@@ -143,18 +143,19 @@ static int own_shared(struct pmap *pmap, uint64_t *e, struct gpa gpa, unsigned n
 int pmap_own(struct pmap *pmap, struct gpa gpa, unsigned node)
 {
     uint64_t *chunk = pmap_chunk(pmap, gpa), *e;
+    unsigned from = pmap_first_node(pmap, gpa, node);
 
     gpa.v = ALIGN_DOWN(gpa.v, PAGE_SIZE);
-    if ((*chunk & P_LARGE) || (!*chunk && own_large(pmap, chunk, gpa, node)))
+    if ((*chunk & P_LARGE) || (!*chunk && own_large(pmap, chunk, gpa, from)))
         return 0;
     if (!*chunk && pmap_make_table(pmap, chunk))
         return -ENOMEM;
     e = pmap_entry(*chunk, gpa);
     if (*e & P_SHARED)
-        return own_shared(pmap, e, gpa, node);
+        return own_shared(pmap, e, gpa, from);
     if (*e & P_REPLICAS)
         move_collapse(pmap, e, gpa, node);
-    return *e & P_PRESENT ? 0 : own_zero(pmap, e, gpa, node);
+    return *e & P_PRESENT ? 0 : own_zero(pmap, e, gpa, from);
 }
 
 bool pmap_adopt(struct pmap *pmap, struct gpa gpa, const void *from)
@@ -170,7 +171,7 @@ bool pmap_adopt(struct pmap *pmap, struct gpa gpa, const void *from)
         return false;
     page = commons_get(COMMONS_FILES, key, from);
     if (!page.v) {
-        page = page_alloc(pmap->home, PAGE_ORDER_4K, PAGE_PRIVATE);
+        page = page_alloc(pmap_first_node(pmap, gpa, pmap->home), PAGE_ORDER_4K, PAGE_PRIVATE);
         if (!page.v)
             return false;
         memcpy(hpa_ptr(page), from, PAGE_SIZE);

@@ -42,6 +42,7 @@ struct pmap {
     unsigned chunks_order;     /* pages of chunks */
     uint64_t tables;           /* pages of the pmap itself */
     struct pmap_counts counts;
+    enum placement_of placement; /* set before the VM has memory */
     struct pmap_moves moves;
     struct pmap_use use, sampling; /* in the last sample of all pages; in the one that goes on */
     struct ept ept[NUMA_MAX_NODES];

@@ -47,6 +47,12 @@ static inline uint64_t *pmap_entry(uint64_t chunk, struct gpa gpa)
     return &((uint64_t *)(chunk & P_ADDR))[gpa.v / PAGE_SIZE % CHUNK_PAGES];
 }
 
+/* The node whose memory backs gpa if a processor of this one touches it first. */
+static inline unsigned pmap_first_node(const struct pmap *pmap, struct gpa gpa, unsigned node)
+{
+    return pmap->placement == PLACEMENT_INTERLEAVE ? (unsigned)(gpa.v / PAGE_SIZE_2M % pmap->nodes) : node;
+}
+
 uint64_t pmap_chunk_count(const struct pmap *pmap);
 /* The first address of a chunk by its number. */
 struct gpa pmap_chunk_base(const struct pmap *pmap, uint64_t chunk);

@@ -12,6 +12,13 @@
  */
 #define POLICY_MAX_COUNT 15u   /* what window and page_moves can be at most */
 
+/* Where a VM's memory goes. */
+enum placement_of {
+    PLACEMENT_FOLLOW,          /* where it is touched first, then where it is used */
+    PLACEMENT_FIRST_TOUCH,     /* where it is touched first, and there it stays */
+    PLACEMENT_INTERLEAVE,      /* all nodes in turn, 2 MiB each, and there it stays */
+};
+
 struct policy_settings {
     bool on;
     unsigned interval_ms;      /* from the end of one sample of all pages to the next */

@@ -56,8 +56,8 @@ static void judge(struct pmap *pmap, struct gpa gpa, uint64_t e, uint8_t readers
     struct policy_choice c;
 
     count_uses(pmap, readers | writers, page.copies, page_of(p)->node, large ? CHUNK_PAGES : 1);
-    if (e & P_SHARED)
-        return; /* others have it too: it stays where it is */
+    if ((e & P_SHARED) || pmap->placement != PLACEMENT_FOLLOW)
+        return; /* others have it too, or it is told to: it stays where it is */
     c = policy_judge(&policy, &page_of(p)->use, page, readers, writers, hz);
     if (c.move == POLICY_MIGRATE)
         (void)move_migrate(pmap, gpa, (unsigned)__builtin_ctz(c.nodes));

@@ -220,14 +220,14 @@ static void test_unknown_keys(void **state)
     bad(GLOBAL("memory = 1"), "m.conf:2: memory: unknown key, expected console, numa, numa-..., overcommit, scan, log or apicv "
                              "in [global]");
     bad(VM("console = com1"),
-        "m.conf:4: console: unknown key, expected kernel, ramdisk, extra, memory, share, vcpus, weight, cpus, "
-        "disk or vif in [vm NAME]");
+        "m.conf:4: console: unknown key, expected kernel, ramdisk, extra, memory, share, placement, vcpus, weight, "
+        "cpus, disk or vif in [vm NAME]");
     bad(VM("Memory = 1"),
-        "m.conf:4: Memory: unknown key, expected kernel, ramdisk, extra, memory, share, vcpus, weight, cpus, "
-        "disk or vif in [vm NAME]");
+        "m.conf:4: Memory: unknown key, expected kernel, ramdisk, extra, memory, share, placement, vcpus, weight, "
+        "cpus, disk or vif in [vm NAME]");
     bad(VM("mem = 1"),
-        "m.conf:4: mem: unknown key, expected kernel, ramdisk, extra, memory, share, vcpus, weight, cpus, "
-        "disk or vif in [vm NAME]");
+        "m.conf:4: mem: unknown key, expected kernel, ramdisk, extra, memory, share, placement, vcpus, weight, "
+        "cpus, disk or vif in [vm NAME]");
 }
 
 static void test_share(void **state)
@@ -384,6 +384,22 @@ static void test_numa_policy(void **state)
     bad(GLOBAL("numa-policy = on"), "m.conf:2: numa-policy: expected auto or off, found \"on\"");
     bad(GLOBAL("numa-window = 16"), "m.conf:2: numa-window: expected a number from 1 to 15, found \"16\"");
     bad(GLOBAL("numa-reset = 0"), "m.conf:2: numa-reset: expected a number from 1 to 3600, found \"0\"");
+}
+
+static void test_placement(void **state)
+{
+    (void)state;
+    good(MINIMAL);
+    assert_int_equal(config.vm[0].placement, PLACEMENT_FOLLOW);
+    good(VM("placement = first-touch"));
+    assert_int_equal(config.vm[0].placement, PLACEMENT_FIRST_TOUCH);
+    good(VM("placement = interleave"));
+    assert_int_equal(config.vm[0].placement, PLACEMENT_INTERLEAVE);
+    good(VM("placement = follow"));
+    assert_int_equal(config.vm[0].placement, PLACEMENT_FOLLOW);
+    bad(VM("placement = interleaved"),
+        "m.conf:4: placement: expected follow, first-touch or interleave, found \"interleaved\"");
+    bad(VM("placement ="), "m.conf:4: placement: expected follow, first-touch or interleave, found \"\"");
 }
 
 static void test_numa(void **state)
@@ -648,6 +664,7 @@ int main(void)
         cmocka_unit_test(test_console),
         cmocka_unit_test(test_numa),
         cmocka_unit_test(test_numa_policy),
+        cmocka_unit_test(test_placement),
         cmocka_unit_test(test_log),
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_long_value_is_cut_in_the_message),

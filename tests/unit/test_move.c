@@ -245,6 +245,39 @@ static void test_shares_of_use(void **state)
     assert_int_equal(vm.use.interleaved, 20 + 20);
 }
 
+/* What is told to stay where it was touched first is sampled and stays. */
+static void test_first_touch(void **state)
+{
+    vm.placement = PLACEMENT_FIRST_TOUCH;
+    use(1, LARGE, true);
+    for (unsigned i = 0; i < 3; i++) {
+        use(2, LARGE, true);
+        sample_all();
+    }
+    assert_int_equal(vm.use.uses, CHUNK_PAGES);
+    assert_int_equal(vm.use.local, 0);
+    assert_int_equal(vm.moves.migrations + vm.moves.splits, 0);
+    assert_int_equal(seen_on(2, LARGE), 1);
+}
+
+/* All nodes in turn, whoever touches it, and there it stays. */
+static void test_interleave(void **state)
+{
+    vm.placement = PLACEMENT_INTERLEAVE;
+    for (uint64_t gpa = 2 * MIB; gpa < 8 * MIB; gpa += PAGE_SIZE_2M)
+        use(0, gpa, true);
+    use(0, SMALL, true);
+    use(2, SMALL + PAGE_SIZE, false); /* so that the chunk's table is there */
+    assert_false(pmap_touch(&vm, GPA(SMALL + 8 * PAGE_SIZE), 1)); /* the quick way has only pages of its own node */
+    use(1, SMALL + 8 * PAGE_SIZE, true);
+    sample_all();
+    for (uint64_t gpa = 2 * MIB; gpa < 8 * MIB; gpa += PAGE_SIZE_2M)
+        assert_int_equal(node_of_page(*pmap_chunk(&vm, GPA(gpa)) & P_ADDR), gpa / PAGE_SIZE_2M % NODES);
+    assert_int_equal(seen_on(0, SMALL), 0);
+    assert_int_equal(seen_on(1, SMALL + 8 * PAGE_SIZE), 0);
+    assert_int_equal(vm.moves.migrations + vm.moves.splits, 0);
+}
+
 /* Nothing happens with one node, without the bits, or when it is off. */
 static void test_off(void **state)
 {
@@ -266,7 +299,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_small_page_follows_its_node), TEST(test_large_page_moves_whole), TEST(test_large_page_is_split),
         TEST(test_replicas_and_their_end), TEST(test_hypervisor_writes), TEST(test_reclaim),
-        TEST(test_no_memory_on_the_node), TEST(test_shares_of_use), TEST(test_off),
+        TEST(test_no_memory_on_the_node), TEST(test_shares_of_use), TEST(test_first_touch), TEST(test_interleave),
+        TEST(test_off),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
