@@ -34,15 +34,20 @@ int queue_init(uint64_t slice)
     return 0;
 }
 
-unsigned sched_choose(const struct cpu_set *allowed)
+unsigned sched_choose(const struct cpu_set *allowed, int first)
 {
-    int best = -1;
+    unsigned best = 0, least = UINT32_MAX;
 
-    for (unsigned i = cpu_count(); i-- > 0;)
-        if (cpu_set_has(allowed, i) && (best < 0 || queues[i].places < queues[best].places))
-            best = (int)i;
+    for (unsigned i = cpu_count(); i-- > 0;) {
+        unsigned cost = 2 * queues[i].places + (first >= 0 && cpu_of(i)->node != cpu_of((unsigned)first)->node);
+
+        if (!cpu_set_has(allowed, i) || cost >= least)
+            continue;
+        least = cost;
+        best = i;
+    }
     queues[best].places++;
-    return (unsigned)best;
+    return best;
 }
 
 void sched_leave(unsigned cpu)
@@ -153,46 +158,53 @@ struct slot *queue_survey(struct run_queue *q, struct slot *self)
     return next;
 }
 
-/* -1: none is better than this one. */
-static int better_cpu(const struct run_queue *q, const struct slot *s)
+/* A vCPU that waits, and where it fares better: on a pCPU of this level, or one that is idle and near. */
+struct move { struct slot *slot; unsigned cpu; uint64_t level; };
+
+/* The level of a pCPU for one that may go there: the further an idle one is from the VM's memory the less. */
+static uint64_t level_for(const struct slot *s, unsigned cpu)
 {
-    uint64_t most = s->share.vtime + queue_slice;
-    int best = -1;
+    uint64_t level = atomic_load(&queues[cpu].level);
+    unsigned node = cpu_of(cpu)->node;
+
+    if (level < QUEUE_IDLE || node == s->vm->pmap.main_node)
+        return level;
+    return level - (node == cpu_this()->node ? 1 : 2);
+}
+
+/* Is there a better move with s than *best? */
+static void look_for_better(const struct run_queue *q, struct slot *s, struct move *best)
+{
+    uint64_t least = MAX(s->share.vtime + queue_slice, best->level);
 
     for (unsigned i = cpu_count(); i-- > 0;) {
-        uint64_t level = atomic_load(&queues[i].level);
+        uint64_t level = level_for(s, i);
 
-        if (&queues[i] == q || !cpu_set_has(&s->vm->allowed, i) || level <= most)
+        if (&queues[i] == q || !cpu_set_has(&s->vm->allowed, i) || level <= least)
             continue;
-        if (level == QUEUE_IDLE && cpu_of(i)->node != cpu_this()->node)
-            level--;
-        most = level;
-        best = (int)i;
+        least = level;
+        *best = (struct move){ s, i, level };
     }
-    return best;
 }
 
 bool queue_give_away(struct run_queue *q, const struct slot *running,
                      void (*leave)(struct run_queue *q, struct slot *slot))
 {
-    for (struct slot *s = q->head; s; s = s->next) {
-        int cpu;
+    struct move m = { 0 };
 
-        if (s == running || !s->share.awake || s->state != VCPU_RUNNABLE || atomic_load(&s->requests) ||
-            atomic_load(&s->vm->state) != VM_RUNNING)
-            continue;
-        cpu = better_cpu(q, s);
-        if (cpu < 0)
-            continue;
-        leave(q, s);
-        queue_remove(q, s);
-        s->share.awake = false; /* it joins there */
-        s->moved = true;
-        atomic_store(&queues[cpu].level, s->share.vtime); /* nobody else gives it one for the same reason */
-        queue_add(s, (unsigned)cpu);
-        return true;
-    }
-    return false;
+    for (struct slot *s = q->head; s; s = s->next)
+        if (s != running && s->share.awake && s->state == VCPU_RUNNABLE && !atomic_load(&s->requests) &&
+            atomic_load(&s->vm->state) == VM_RUNNING)
+            look_for_better(q, s, &m);
+    if (!m.slot)
+        return false;
+    leave(q, m.slot);
+    queue_remove(q, m.slot);
+    m.slot->share.awake = false; /* it joins there */
+    m.slot->moved = true;
+    atomic_store(&queues[m.cpu].level, m.slot->share.vtime); /* nobody else gives it one for the same reason */
+    queue_add(m.slot, m.cpu);
+    return true;
 }
 
 bool queue_favour(struct run_queue *q, const struct slot *self)

@@ -57,9 +57,10 @@ bool queue_favour(struct run_queue *q, const struct slot *self);
 struct slot *queue_take_favoured(struct run_queue *q, const struct slot *self);
 
 /*
- * Moves one that waits to another pCPU if it fares better there: an idle one, of its own node if it can be, else the
- * one that is furthest ahead of it by a slice and more. running: not this one, or NULL. leave: it leaves this pCPU, whose
- * list it is taken off.
+ * Moves one that waits to another pCPU if it fares better there: an idle one, if it can be of the node that holds its
+ * VM's memory, or else of this one; else the one that is furthest ahead of it by a slice and more. Of several that wait
+ * the one that comes nearest to its memory goes. running: not this one, or NULL. leave: it leaves this pCPU, whose list
+ * it is taken off.
  */
 bool queue_give_away(struct run_queue *q, const struct slot *running,
                      void (*leave)(struct run_queue *q, struct slot *slot));

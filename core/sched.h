@@ -6,7 +6,8 @@
 
 /*
  * The scheduler: each pCPU runs the vCPUs on its list by virtual time (core/share.h). While there are not more of them
- * than pCPUs each stays where it was put; else one that waits moves to a pCPU that is idle or further ahead.
+ * than pCPUs each stays where it was put; else one that waits moves to a pCPU that is idle, best near its VM's memory,
+ * or further ahead.
  */
 
 /* -ENOMEM. Once, before the processors start. */
@@ -17,10 +18,11 @@ void sched_loop(void);
 void sched_end(void);
 
 /*
- * Takes a place for a vCPU: on the allowed pCPU with the fewest, the boot processor last among equals since it runs the
- * console. At least one that exists is allowed. sched_leave gives the place back.
+ * Takes a place for a vCPU: on the allowed pCPU with the fewest; among equals on the node of the VM's first vCPU, where
+ * its memory will be (first: its pCPU, -1: this is the first), and the boot processor last since it runs the console.
+ * At least one that exists is allowed. sched_leave gives the place back.
  */
-unsigned sched_choose(const struct cpu_set *allowed);
+unsigned sched_choose(const struct cpu_set *allowed, int first);
 void sched_leave(unsigned cpu);
 /* Puts a new vCPU on its pCPU's list (slot->vcpu.cpu). Any processor. */
 void sched_add(struct slot *slot);

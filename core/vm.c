@@ -127,7 +127,7 @@ int vm_start(struct vm *vm)
         return -EBUSY;
     vm->cancelled = vm->paused = false;
     for (unsigned i = 0; i < vm->config->vcpus; i++)
-        vm->cpu[i] = sched_choose(&vm->allowed);
+        vm->cpu[i] = sched_choose(&vm->allowed, i ? (int)vm->cpu[0] : -1);
     vm->home = vm->cpu[0];
     return change(vm, VM_OFF, VM_STARTING);
 }
@@ -385,7 +385,7 @@ static int build(struct vm *vm)
     }
     vm->pmap.domain = domain_of(vm);
     scan_wake();
-    vm->pmap.home = cpu_this()->node;
+    vm->pmap.home = vm->pmap.main_node = cpu_this()->node;
     vm->pmap.placement = vm->config->placement;
     for (unsigned i = 0; i < vm->config->vcpus; i++) {
         vm->slots[i] = new_slot(vm, i);

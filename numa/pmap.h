@@ -18,6 +18,7 @@
 #define PMAP_HOLE       0xa0000ul
 #define PMAP_HOLE_END   0xc0000ul
 #define PMAP_MAX_ID     64u
+#define PMAP_NO_NODE    NUMA_MAX_NODES
 
 /* In 4 KiB pages. A VM's own machine memory is touched - files - content - zeros. */
 struct pmap_counts {
@@ -29,7 +30,11 @@ struct pmap_counts {
 };
 
 /* Placement (numa/policy.h). Uses are sampled ones, in pages of 4 KiB; distances as the SLIT has them, summed up. */
-struct pmap_use { uint64_t uses, local, distance, interleaved; /* distance if pages lay on all nodes in turn */ };
+struct pmap_use {
+    uint64_t uses, local, distance;
+    uint64_t interleaved;      /* distance if pages lay on all nodes in turn */
+    uint64_t on[NUMA_MAX_NODES]; /* by the node on which the page lies, if there are no copies */
+};
 struct pmap_moves { uint64_t migrations, replications, collapses, splits, replicas; /* replicas: there are now */ };
 
 struct pmap {
@@ -37,12 +42,13 @@ struct pmap {
     uint16_t id;
     uint16_t domain;           /* where it shares by content, 0: nowhere; set before the VM runs */
     unsigned home;             /* node of what the hypervisor writes first; set before the VM runs */
+    enum placement_of placement; /* set before the VM has memory */
+    _Atomic unsigned main_node; /* where most of what it uses lies, PMAP_NO_NODE: nowhere; first set as home */
     uint64_t low, high;        /* bytes */
     uint64_t *chunks;          /* per 2 MiB of RAM: 0, large page, or a table of 512 entries */
     unsigned chunks_order;     /* pages of chunks */
     uint64_t tables;           /* pages of the pmap itself */
     struct pmap_counts counts;
-    enum placement_of placement; /* set before the VM has memory */
     struct pmap_moves moves;
     struct pmap_use use, sampling; /* in the last sample of all pages; in the one that goes on */
     struct ept ept[NUMA_MAX_NODES];

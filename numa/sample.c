@@ -44,6 +44,7 @@ static void count_uses(struct pmap *pmap, uint8_t users, uint8_t copies, unsigne
         use->local += local ? pages : 0;
         use->distance += pages * page_distance(n, local ? n : home);
         use->interleaved += pages * sum / pmap->nodes;
+        use->on[home] += copies & (copies - 1) ? 0 : pages;
     }
 }
 
@@ -109,11 +110,26 @@ static unsigned sample_chunk(struct pmap *pmap, uint64_t *chunk, struct gpa base
     return (large ? 1 : CHUNK_PAGES) * pmap->nodes;
 }
 
+/* Where three quarters or more of the uses go, whoever they are of. */
+static unsigned main_node(const struct pmap_use *use)
+{
+    uint64_t sum = 0;
+    unsigned most = 0;
+
+    for (unsigned n = 0; n < NUMA_MAX_NODES; n++) {
+        sum += use->on[n];
+        most = use->on[n] > use->on[most] ? n : most;
+    }
+    return sum && use->on[most] * 4 >= sum * 3 ? most : PMAP_NO_NODE;
+}
+
 /* The sample of this VM is complete. */
 static void finish_pmap(struct pmap *pmap)
 {
     for (unsigned n = 0; n < pmap->nodes; n++)
         ept_sample_again(&pmap->ept[n]);
+    if (pmap->sampling.uses)
+        pmap->main_node = main_node(&pmap->sampling);
     pmap->use = pmap->sampling;
     pmap->sampling = (struct pmap_use){ 0 };
 }

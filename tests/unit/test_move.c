@@ -245,6 +245,38 @@ static void test_shares_of_use(void **state)
     assert_int_equal(vm.use.interleaved, 20 + 20);
 }
 
+/* Where three quarters of what is used lies: the scheduler wants to know. Copies lie nowhere in particular. */
+static void test_main_node(void **state)
+{
+    vm.main_node = 2;
+    vm.placement = PLACEMENT_FIRST_TOUCH;
+    sample_all();
+    assert_int_equal(vm.main_node, 2); /* nothing was used */
+    for (uint64_t i = 0; i < 4; i++) {
+        use(i < 3, SMALL + i * PAGE_SIZE, true);
+        use(2, SMALL + i * PAGE_SIZE, false);
+    }
+    sample_all();
+    assert_int_equal(vm.main_node, 1);
+    use(1, SMALL, true);
+    use(1, SMALL + PAGE_SIZE, true);
+    use(0, SMALL + 3 * PAGE_SIZE, true);
+    sample_all();
+    assert_int_equal(vm.main_node, PMAP_NO_NODE);
+    vm.placement = PLACEMENT_FOLLOW;
+    for (unsigned round = 0; round < 2; round++) {
+        for (unsigned n = 0; n < NODES; n++)
+            use(n, SMALL, false);
+        use(0, SMALL + 3 * PAGE_SIZE, true);
+        sample_all();
+    }
+    assert_int_equal(vm.moves.replicas, 2);
+    assert_int_equal(vm.main_node, 0);
+    use(2, SMALL, false);
+    sample_all();
+    assert_int_equal(vm.main_node, PMAP_NO_NODE);
+}
+
 /* What is told to stay where it was touched first is sampled and stays. */
 static void test_first_touch(void **state)
 {
@@ -299,7 +331,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_small_page_follows_its_node), TEST(test_large_page_moves_whole), TEST(test_large_page_is_split),
         TEST(test_replicas_and_their_end), TEST(test_hypervisor_writes), TEST(test_reclaim),
-        TEST(test_no_memory_on_the_node), TEST(test_shares_of_use), TEST(test_first_touch), TEST(test_interleave),
+        TEST(test_no_memory_on_the_node), TEST(test_shares_of_use), TEST(test_main_node), TEST(test_first_touch), TEST(test_interleave),
         TEST(test_off),
     };
 

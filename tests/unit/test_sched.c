@@ -162,15 +162,29 @@ static void test_choose(void **state)
     static const struct cpu_set two = { { BIT(1) | BIT(2) } };
 
     for (size_t i = 0; i < ARRAY_SIZE(order); i++)
-        assert_int_equal(sched_choose(&anywhere), order[i]);
+        assert_int_equal(sched_choose(&anywhere, -1), order[i]);
     sched_leave(1);
-    assert_int_equal(sched_choose(&anywhere), 1);
-    assert_int_equal(sched_choose(&anywhere), 3);
-    assert_int_equal(sched_choose(&two), 2);
-    assert_int_equal(sched_choose(&two), 1);
-    assert_int_equal(sched_choose(&two), 2);
+    assert_int_equal(sched_choose(&anywhere, -1), 1);
+    assert_int_equal(sched_choose(&anywhere, -1), 3);
+    assert_int_equal(sched_choose(&two, -1), 2);
+    assert_int_equal(sched_choose(&two, -1), 1);
+    assert_int_equal(sched_choose(&two, -1), 2);
     fake_cpu_count = 1;
-    assert_int_equal(sched_choose(&anywhere), 0);
+    assert_int_equal(sched_choose(&anywhere, -1), 0);
+}
+
+/* Among equals the node of the VM's first vCPU; but a free pCPU elsewhere is better than one that is taken. */
+static void test_choose_one_node(void **state)
+{
+    for (unsigned i = 0; i < FAKE_CPUS; i++)
+        cpu_of(i)->node = i % 2;
+    assert_int_equal(sched_choose(&anywhere, -1), 3);
+    assert_int_equal(sched_choose(&anywhere, 3), 1);
+    assert_int_equal(sched_choose(&anywhere, 3), 2);
+    assert_int_equal(sched_choose(&anywhere, 3), 0);
+    assert_int_equal(sched_choose(&anywhere, 2), 2);
+    for (unsigned i = 0; i < FAKE_CPUS; i++)
+        cpu_of(i)->node = 0;
 }
 
 static void test_kick(void **state)
@@ -701,6 +715,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_choose, setup),
+        cmocka_unit_test_setup(test_choose_one_node, setup),
         cmocka_unit_test_setup(test_kick, setup),
         cmocka_unit_test_setup(test_add, setup),
         cmocka_unit_test_setup(test_interrupts, setup),

@@ -32,6 +32,7 @@ struct guest {
     uint64_t wake_at;                          /* halted: when its device wakes it */
     uint64_t waits_since;                      /* could run since, 0: it runs, or sleeps */
     uint64_t ran, worst_wait;
+    uint64_t ran_near;                         /* on the node of its VM's memory */
 };
 
 static struct processor {
@@ -150,6 +151,7 @@ void vmx_run(struct guest_regs *regs)
             pass_time();
         p->runs = NULL;
         g->ran += fake_cpu.tsc - p->entered;
+        g->ran_near += cpu_this()->node == s->vm->pmap.main_node ? fake_cpu.tsc - p->entered : 0;
         g->burst -= MIN(g->burst, fake_cpu.tsc - p->entered);
         take_interrupts(p);
         if (g->sleeper && !g->burst) {
@@ -246,7 +248,7 @@ static void add_vm(unsigned vcpus, unsigned weight, uint64_t allowed, bool sleep
         slots[v][n].vcpu.news = &news;
         slots[v][n].vcpu.loaded_on = -1;
         slots[v][n].vcpu.index = n;
-        slots[v][n].vcpu.cpu = sched_choose(&vm[v].allowed);
+        slots[v][n].vcpu.cpu = sched_choose(&vm[v].allowed, n ? (int)slots[v][0].vcpu.cpu : -1);
         guests[v][n].waits_since = fake_cpu.tsc;
         sched_add(&slots[v][n]);
     }
@@ -265,6 +267,7 @@ static void machine(unsigned seed)
     for (unsigned i = 0; i < FAKE_CPUS; i++) {
         queues[i].armed = queues[i].console_poll = queues[i].level = UINT64_MAX;
         cpu_of(i)->sched = &queues[i];
+        cpu_of(i)->node = 0;
         cpus[i].runs = NULL;
         cpus[i].ipi = true;
         cpus[i].timer = UINT64_MAX;
@@ -500,6 +503,89 @@ static void test_one_each_stays(void **state)
         assert_in_range(guests[0][n].ran, 480 * MS, 500 * MS);
 }
 
+/* Processors 0 and 1 are node 0, 2 and 3 are node 1; the VM's memory is on this one, or PMAP_NO_NODE. */
+static void two_nodes(unsigned seed)
+{
+    machine(seed);
+    for (unsigned i = 0; i < FAKE_CPUS; i++)
+        cpu_of(i)->node = i / 2;
+}
+
+static void add_vm_near(unsigned node, uint64_t allowed)
+{
+    add_vm(1, 256, allowed, false);
+    vm[vms - 1].pmap.main_node = node;
+}
+
+/* One that shares a pCPU with another goes to an idle one: best of its memory's node, else of the node where it is. */
+static void test_moves_to_its_memory(void **state)
+{
+    static const struct { unsigned node, first, last; } expected[] = {
+        { 0, 1, 1 }, { 1, 2, 3 }, { PMAP_NO_NODE, 1, 1 },
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(expected); i++) {
+        two_nodes(1);
+        add_vm_near(expected[i].node, 1);
+        add_vm(1, 256, 1, false);
+        simulate(5 * MS);
+        vm[0].allowed = (struct cpu_set){ { ~0ull } };
+        simulate(50 * MS);
+        assert_in_range(slots[0][0].vcpu.cpu, expected[i].first, expected[i].last);
+    }
+}
+
+/* A far idle pCPU is better than none. */
+static void test_moves_from_its_memory(void **state)
+{
+    two_nodes(1);
+    add_vm_near(0, 1);
+    add_vm(1, 256, 1, false);
+    simulate(5 * MS);
+    vm[0].allowed = (struct cpu_set){ { 1 | 8 } };
+    simulate(50 * MS);
+    assert_int_equal(slots[0][0].vcpu.cpu, 3);
+}
+
+/* Of those that wait the one whose memory is there goes to a pCPU that has become idle. */
+static void test_who_is_near_moves(void **state)
+{
+    for (unsigned near = 0; near < 2; near++) {
+        two_nodes(1);
+        add_vm(1, 256, 1, false);
+        add_vm_near(near ? 0 : 1, 1);
+        add_vm_near(near ? 1 : 0, 1);
+        while (cpus[0].runs != &slots[0][0])
+            simulate(MS);
+        vm[1].allowed = vm[2].allowed = (struct cpu_set){ { 1 | 8 } };
+        cpus[0].ipi = true;
+        simulate(MS);
+        assert_int_equal(slots[1 + near][0].vcpu.cpu, 3);
+        assert_int_equal(slots[2 - near][0].vcpu.cpu, 0);
+    }
+}
+
+/* Beside sleepers on all pCPUs, who computes is driven away now and then, and comes back to its memory. */
+static void test_stays_near_its_memory(void **state)
+{
+    double least = 1, mean = 0;
+
+    for (unsigned seed = 1; seed <= 200; seed++) {
+        double share;
+
+        two_nodes(seed);
+        add_vm_near(seed % 2, ~0ull);
+        for (unsigned i = 0; i < FAKE_CPUS; i++)
+            add_vm(1, 256, 1ull << i, true);
+        simulate(2000 * MS);
+        share = (double)guests[0][0].ran_near / (double)guests[0][0].ran;
+        least = MIN(least, share);
+        mean += share / 200;
+    }
+    print_message("time on the node of its memory: %.1f %%, at least %.1f %%\n", 100 * mean, 100 * least);
+    assert_true(mean > 0.85 && least > 0.75);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -510,6 +596,10 @@ int main(void)
         cmocka_unit_test_setup(test_wakes_within_a_slice, setup),
         cmocka_unit_test_setup(test_wakes_at_once, setup),
         cmocka_unit_test_setup(test_no_idle_beside_waiting, setup),
+        cmocka_unit_test_setup(test_moves_to_its_memory, setup),
+        cmocka_unit_test_setup(test_moves_from_its_memory, setup),
+        cmocka_unit_test_setup(test_who_is_near_moves, setup),
+        cmocka_unit_test_setup(test_stays_near_its_memory, setup),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

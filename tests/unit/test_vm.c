@@ -31,7 +31,7 @@ static unsigned adds, kicks, ends, breaths, places[FAKE_CPUS];
 static int load_error;
 static struct vm *stop_while_loading;
 
-unsigned sched_choose(const struct cpu_set *allowed)
+unsigned sched_choose(const struct cpu_set *allowed, int first)
 {
     unsigned best = FAKE_CPUS - 1;
 
