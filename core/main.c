@@ -16,7 +16,9 @@
 #include "lib/log.h"
 #include "numa/commons.h"
 #include "numa/page.h"
+#include "numa/reclaim.h"
 #include "numa/sample.h"
+#include "vdev/image.h"
 #include "vmx/apicv.h"
 #include "vmx/caps.h"
 #include "vmx/setup.h"
@@ -244,6 +246,7 @@ static int prepare(const struct boot_info *boot)
     }
     choose_apicv(boot->config);
     choose_placement(boot->config);
+    reclaim_set_cache(image_let_go);
     err = commons_init();
     if (err) {
         log_error("there is too little machine memory");

@@ -3,6 +3,7 @@
 #include "arch/x86/apic.h"
 #include "core/monitor_parts.h"
 #include "numa/page.h"
+#include "numa/reclaim.h"
 #include "numa/scan.h"
 
 static uint64_t kib(uint64_t pages) { return pages * PAGE_SIZE / KIB; }
@@ -67,6 +68,15 @@ static void print_sum(const struct page_counts *c)
                   kib(sum.zeros));
 }
 
+static void print_reclaimed(void)
+{
+    struct reclaim_figures f = reclaim_count();
+
+    if (f.calls)
+        monitor_print("no page was left %lu times; found %lu copies on other nodes, %lu disk blocks, %lu zeros\n",
+                      f.calls, f.replicas, f.cached, f.zeros);
+}
+
 static void print_scanner(void)
 {
     struct scan_figures f;
@@ -110,5 +120,6 @@ void monitor_mem(int argc, char **argv)
     for (unsigned i = 0; i < vm_count(); i++)
         print_vm(vm_at(i));
     print_sum(&c);
+    print_reclaimed();
     print_scanner();
 }

@@ -34,7 +34,7 @@ static bool own_large(struct pmap *pmap, uint64_t *chunk, struct gpa gpa, unsign
     struct gpa base = GPA(ALIGN_DOWN(gpa.v, PAGE_SIZE_2M));
     struct hpa page;
 
-    if (!pmap_is_ram(pmap, base, PAGE_SIZE_2M))
+    if (page_short() || !pmap_is_ram(pmap, base, PAGE_SIZE_2M))
         return false;
     page = page_alloc_zeroed(node, PAGE_ORDER_2M, PAGE_PRIVATE);
     if (!page.v)

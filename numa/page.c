@@ -17,6 +17,7 @@ struct range {
 
 #define ZERO_STEP      (64 * KIB)
 #define STOCK_FRACTION 8
+#define SHORT_FRACTION 32
 
 struct node {
     struct spinlock lock;
@@ -434,6 +435,18 @@ void page_set_kind(struct hpa page, enum page_kind kind)
     n->counts.by_kind[kind] += BIT(p->order);
     p->kind = (uint8_t)kind;
     spin_unlock(&n->lock);
+}
+
+/* Without the locks: it decides nothing that must be exact. */
+bool page_short(void)
+{
+    uint64_t there = 0, total = 0;
+
+    for (unsigned i = 0; i < NUMA_MAX_NODES; i++) {
+        there += nodes[i].counts.free + nodes[i].counts.by_kind[PAGE_ZEROED];
+        total += nodes[i].counts.total;
+    }
+    return there < total / SHORT_FRACTION;
 }
 
 void page_count(unsigned node, struct page_counts *out)

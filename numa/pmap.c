@@ -6,6 +6,7 @@
 #include "numa/commons.h"
 #include "numa/move.h"
 #include "numa/pmap_parts.h"
+#include "numa/reclaim.h"
 
 /* The pmaps there are, by id. Its lock is outside of theirs. */
 static struct spinlock registry_lock;
@@ -241,15 +242,11 @@ static int map(struct pmap *pmap, struct gpa gpa, unsigned node, struct ept_mapp
     return err;
 }
 
-int pmap_fault(struct pmap *pmap, struct gpa gpa, unsigned node, bool write)
+static int fault(struct pmap *pmap, struct gpa gpa, unsigned node, bool write)
 {
     struct ept_mapping m;
     int err;
 
-    if (!pmap_has(pmap, gpa))
-        return -EFAULT;
-    if (node >= pmap->nodes)
-        node = 0;
     spin_lock(&pmap->lock);
     pmap->counts.faults++;
     err = write ? pmap_own(pmap, gpa, node) : 0;
@@ -261,6 +258,19 @@ int pmap_fault(struct pmap *pmap, struct gpa gpa, unsigned node, bool write)
     if (!err)
         err = map(pmap, gpa, node, m);
     spin_unlock(&pmap->lock);
+    return err;
+}
+
+int pmap_fault(struct pmap *pmap, struct gpa gpa, unsigned node, bool write)
+{
+    unsigned tries = 0;
+    int err;
+
+    if (!pmap_has(pmap, gpa))
+        return -EFAULT;
+    do {
+        err = fault(pmap, gpa, node < pmap->nodes ? node : 0, write);
+    } while (err == -ENOMEM && reclaim_again(&tries));
     return err;
 }
 
@@ -355,23 +365,41 @@ static int part_load(struct pmap *pmap, struct gpa gpa, char *arg, size_t n)
     return part_write(pmap, gpa, arg, n);
 }
 
-/* Runs over [gpa, gpa + n) page by page. */
-static int each_part(struct pmap *pmap, struct gpa gpa, size_t n, part_fn part, char *arg)
+/* What is left to do of a range. */
+struct rest { struct gpa gpa; size_t n; char *arg; };
+
+/* As far as it goes without an error. */
+static int run_parts(struct pmap *pmap, struct rest *r, part_fn part)
 {
     int err = 0;
 
-    if (!pmap_is_ram(pmap, gpa, n))
-        return -EFAULT;
     spin_lock(&pmap->lock);
-    while (n && !err) {
-        size_t step = MIN(n, PAGE_SIZE - gpa.v % PAGE_SIZE);
+    while (r->n) {
+        size_t step = MIN(r->n, PAGE_SIZE - r->gpa.v % PAGE_SIZE);
 
-        err = part(pmap, gpa, arg, step);
-        gpa.v += step;
-        arg += arg ? step : 0;
-        n -= step;
+        err = part(pmap, r->gpa, r->arg, step);
+        if (err)
+            break;
+        r->gpa.v += step;
+        r->arg += r->arg ? step : 0;
+        r->n -= step;
     }
     spin_unlock(&pmap->lock);
+    return err;
+}
+
+/* Runs over [gpa, gpa + n) page by page. */
+static int each_part(struct pmap *pmap, struct gpa gpa, size_t n, part_fn part, char *arg)
+{
+    struct rest rest = { gpa, n, arg };
+    unsigned tries = 0;
+    int err;
+
+    if (!pmap_is_ram(pmap, gpa, n))
+        return -EFAULT;
+    do {
+        err = run_parts(pmap, &rest, part);
+    } while (err == -ENOMEM && reclaim_again(&tries));
     return err;
 }
 

@@ -32,6 +32,23 @@ uint32_t *block_map_slot(struct block_map *map, uint64_t block)
     return *table ? &(*table)[block % PER_TABLE] : NULL;
 }
 
+uint64_t block_map_prune(struct block_map *map, bool (*gone)(uint32_t frame), uint64_t most)
+{
+    uint64_t sum = 0;
+
+    for (size_t t = 0; map->tables && t < TABLES; t++) {
+        uint32_t *table = map->tables[t];
+
+        for (size_t i = 0; table && i < PER_TABLE && sum < most; i++) {
+            if (!table[i] || !gone(table[i]))
+                continue;
+            table[i] = 0;
+            sum++;
+        }
+    }
+    return sum;
+}
+
 static void clear_table(uint32_t *table, void (*drop)(uint32_t frame))
 {
     for (size_t i = 0; i < PER_TABLE; i++)

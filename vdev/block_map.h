@@ -15,5 +15,7 @@ struct block_map { uint32_t **tables; };
 uint32_t block_map_get(const struct block_map *map, uint64_t block);
 /* Where to store it; NULL: no memory. block: below BLOCK_MAP_MAX. */
 uint32_t *block_map_slot(struct block_map *map, uint64_t block);
+/* Takes out what `gone` says yes to, so many at most; how many. */
+uint64_t block_map_prune(struct block_map *map, bool (*gone)(uint32_t frame), uint64_t most);
 /* Empties it: drop is called with all that is not 0. */
 void block_map_clear(struct block_map *map, void (*drop)(uint32_t frame));

@@ -5,6 +5,7 @@
 #include "lib/errno.h"
 #include "lib/string.h"
 #include "numa/commons.h"
+#include "numa/reclaim.h"
 
 #define MAX_IMAGES 64u
 
@@ -59,7 +60,7 @@ static int fill(struct image *image, uint64_t block, uint32_t *slot)
     return 0;
 }
 
-int image_page(struct image *image, uint64_t block, struct hpa *page)
+static int find_page(struct image *image, uint64_t block, struct hpa *page)
 {
     uint32_t *slot;
     int err = 0;
@@ -76,4 +77,45 @@ int image_page(struct image *image, uint64_t block, struct hpa *page)
     }
     spin_unlock(&image->lock);
     return err;
+}
+
+int image_page(struct image *image, uint64_t block, struct hpa *page)
+{
+    unsigned tries = 0;
+    int err;
+
+    do {
+        err = find_page(image, block, page);
+    } while (err == -ENOMEM && reclaim_again(&tries));
+    return err;
+}
+
+/* If the cache has the only reference. */
+static bool let_go(uint32_t frame)
+{
+    struct hpa page = HPA((uint64_t)frame << PAGE_SHIFT);
+
+    if (!commons_withdraw(page))
+        return false;
+    page_free(page, PAGE_ORDER_4K);
+    return true;
+}
+
+uint64_t image_let_go(uint64_t pages)
+{
+    uint64_t sum = 0;
+
+    spin_lock(&lock);
+    for (unsigned i = 0; i < MAX_IMAGES && images[i].backend && sum < pages; i++) {
+        struct image *image = &images[i];
+        uint64_t gone;
+
+        spin_lock(&image->lock);
+        gone = block_map_prune(&image->cached, let_go, pages - sum);
+        image->pages -= gone;
+        spin_unlock(&image->lock);
+        sum += gone;
+    }
+    spin_unlock(&lock);
+    return sum;
 }

@@ -36,3 +36,6 @@ struct image *image_in_memory(const void *data, uint64_t size);
  * -ENOMEM. Any processor.
  */
 int image_page(struct image *image, uint64_t block, struct hpa *page);
+
+/* Lets blocks go that nobody has in memory but the cache: so many, or all there are; how many. Any processor. */
+uint64_t image_let_go(uint64_t pages);

@@ -280,6 +280,27 @@ static void crash_hunt(void)
     survived("hunt");
 }
 
+/* Not a crash: a word every so many bytes, which must stay while other guests want all memory that there is. */
+static void hold(uint64_t step)
+{
+    uint64_t from = ALIGN_UP((uint64_t)image_end, step), end = MIB + ram_above_1m, lost = 0;
+
+    for (uint64_t at = from; at < end; at += step)
+        *(volatile uint64_t *)at = at;
+    for (unsigned n = 0;; n++) {
+        for (uint64_t at = from; at < end; at += step) {
+            lost += *(volatile uint64_t *)at != at;
+            *(volatile uint64_t *)at = at;
+        }
+        print("crash: round %u, %llu words lost\n", n, (unsigned long long)lost);
+        for (uint64_t start = rdtsc(); rdtsc() - start < 20000000;)
+            cpu_pause();
+    }
+}
+
+static void crash_keep(void) { hold(PAGE_SIZE); }
+static void crash_sparse(void) { hold(2 * MIB); }
+
 /* Not a crash: a line now and then, to show that this guest lives while another does not. */
 static void crash_beat(void)
 {
@@ -298,6 +319,7 @@ static const struct { const char *name; void (*fn)(void); } ways[] = {
     { "loop", crash_loop }, { "reset", crash_reset }, { "ports", crash_ports }, { "msrs", crash_msrs },
     { "badstate", crash_badstate }, { "realmode", crash_realmode },
     { "vmcalls", crash_vmcalls }, { "giveaway", crash_giveaway }, { "hunt", crash_hunt }, { "beat", crash_beat },
+    { "keep", crash_keep }, { "sparse", crash_sparse },
 };
 
 static bool is_word(const char *text, const char *word)

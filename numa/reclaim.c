@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include "numa/reclaim.h"
+#include "numa/hash.h"
+#include "numa/move.h"
+
+/*
+ * Cheapest first: a copy on another node, a disk block, zeros. Zeros are taken out of large pages only, and no large
+ * page is made while memory is short (page_short). So each large page gives once, nobody loses a page just taken from
+ * another, and greedy guests come to an end instead of robbing each other for ever.
+ */
+#define RECLAIM_PAGES 64u      /* at a time */
+#define RECLAIM_TRIES 8u
+#define ZEROS_WORTH   16u      /* more than the tables that a split costs: the pmap's, and one for each EPT */
+
+struct zeros { uint64_t map[CHUNK_PAGES / 64]; unsigned count; };
+
+static struct spinlock lock;   /* one processor at a time; above the images' and the registry's */
+static uint64_t (*cache)(uint64_t pages);
+static struct reclaim_figures figures;
+static uint16_t next_vm = 1;   /* where the search for zeros goes on */
+static uint64_t next_chunk;
+
+void reclaim_set_cache(uint64_t (*let_go)(uint64_t pages)) { cache = let_go; }
+
+static void find_zeros(struct hpa page, struct zeros *z)
+{
+    *z = (struct zeros){ .count = 0 };
+    for (unsigned i = 0; i < CHUNK_PAGES; i++) {
+        if (!page_is_zero(hpa_ptr(HPA(page.v + i * PAGE_SIZE))))
+            continue;
+        z->map[i / 64] |= BIT(i % 64);
+        z->count++;
+    }
+}
+
+/* A large page becomes small ones; the first zero page becomes their table, since there may be no other. */
+static void split_without(struct pmap *pmap, uint64_t *chunk, const struct zeros *z)
+{
+    struct hpa page = HPA(*chunk & P_ADDR);
+    uint64_t *table = NULL;
+
+    page_split(page, PAGE_ORDER_2M);
+    for (unsigned i = 0; !table; i++)
+        if (z->map[i / 64] & BIT(i % 64))
+            table = hpa_ptr(HPA(page.v + i * PAGE_SIZE));
+    page_set_kind(ptr_hpa(table), PAGE_TABLE);
+    for (unsigned i = 0; i < CHUNK_PAGES; i++) {
+        struct hpa part = HPA(page.v + i * PAGE_SIZE);
+        bool zero = z->map[i / 64] & BIT(i % 64);
+
+        table[i] = zero ? P_ZERO : part.v | P_PRESENT;
+        if (zero && part.v != ptr_hpa(table).v)
+            page_free(part, PAGE_ORDER_4K);
+    }
+    *chunk = ptr_hpa(table).v | P_PRESENT;
+    pmap->tables++;
+    pmap->counts.zeros += z->count;
+}
+
+/* The VM goes on with what it has: its EPTs get their tables now, before others take the pages. */
+static void make_tables(struct pmap *pmap, struct gpa base)
+{
+    struct ept_slot slot;
+
+    for (unsigned n = 0; n < pmap->nodes; n++)
+        (void)ept_prepare(&pmap->ept[n], base, EPT_4K, &slot);
+}
+
+/* The pmap's lock is held. */
+static uint64_t drop_zeros(struct pmap *pmap, uint64_t number)
+{
+    struct gpa base = pmap_chunk_base(pmap, number);
+    uint64_t *chunk = &pmap->chunks[number];
+    struct hpa page = HPA(*chunk & P_ADDR);
+    struct zeros z;
+
+    if (!(*chunk & P_LARGE))
+        return 0;
+    find_zeros(page, &z);
+    if (z.count < ZEROS_WORTH)
+        return 0;
+    pmap_detach_chunk(pmap, base); /* from here on nobody writes; what is zero now stays it */
+    find_zeros(page, &z);
+    if (z.count < ZEROS_WORTH)
+        return 0;
+    split_without(pmap, chunk, &z);
+    make_tables(pmap, base);
+    return z.count - 1;
+}
+
+/* Once round all large pages at most. */
+static uint64_t from_zeros(uint64_t pages)
+{
+    uint64_t sum = 0;
+
+    for (unsigned vms = 0; vms <= PMAP_MAX_ID && sum < pages;) {
+        struct pmap *pmap = pmap_get(next_vm);
+
+        if (pmap && next_chunk < pmap_chunk_count(pmap)) {
+            sum += drop_zeros(pmap, next_chunk++);
+        } else {
+            next_vm = (uint16_t)(next_vm % PMAP_MAX_ID + 1);
+            next_chunk = 0;
+            vms++;
+        }
+        if (pmap)
+            spin_unlock(&pmap->lock);
+    }
+    return sum;
+}
+
+static uint64_t reclaim(uint64_t pages)
+{
+    uint64_t replicas = move_reclaim(pages);
+    uint64_t cached = cache && replicas < pages ? cache(pages - replicas) : 0;
+    uint64_t zeros = replicas + cached < pages ? from_zeros(pages - replicas - cached) : 0;
+
+    figures.calls++;
+    figures.replicas += replicas;
+    figures.cached += cached;
+    figures.zeros += zeros;
+    return replicas + cached + zeros;
+}
+
+bool reclaim_again(unsigned *tries)
+{
+    bool found;
+
+    if ((*tries)++ >= RECLAIM_TRIES)
+        return false;
+    spin_lock(&lock);
+    found = reclaim(RECLAIM_PAGES);
+    spin_unlock(&lock);
+    return found;
+}
+
+struct reclaim_figures reclaim_count(void)
+{
+    struct reclaim_figures f;
+
+    spin_lock(&lock);
+    f = figures;
+    spin_unlock(&lock);
+    return f;
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "lib/errno.h"
+#include "numa/commons.h"
+#include "numa/pmap.h"
+#include "numa/reclaim.h"
+#include "tests/unit/machine.h"
+#include "tests/unit/seam/fake_percpu.h"
+#include "vdev/image.h"
+
+#define SPARSE (64 * MIB)
+
+#define BLOCKS 2000u
+
+static struct pmap sparse, greedy;
+static uint64_t file[BLOCKS * PAGE_SIZE / sizeof(uint64_t)];
+
+static int setup(void **state)
+{
+    static uint64_t base;
+
+    fake_percpu_enter(0);
+    if (!base)
+        base = machine_memory(96 * MIB, 0);
+    reclaim_set_cache(image_let_go);
+    return base ? 0 : -1;
+}
+
+static void write_to(struct pmap *m, uint64_t at, uint64_t value)
+{
+    assert_int_equal(pmap_fault(m, GPA(at), 0, true), 0);
+    assert_int_equal(pmap_write(m, GPA(at), &value, sizeof(value)), 0);
+}
+
+static uint64_t read_from(struct pmap *m, uint64_t at)
+{
+    uint64_t value = 0;
+
+    assert_int_equal(pmap_read(m, GPA(at), &value, sizeof(value)), 0);
+    return value;
+}
+
+/* One VM has a word in each large page; another wants more memory than is free then. */
+static void test_zeros_make_room(void **state)
+{
+    uint64_t before = free_pages(), at;
+    int err = 0;
+
+    assert_int_equal(pmap_init(&sparse, 1, SPARSE, 1), 0);
+    assert_int_equal(pmap_init(&greedy, 2, 128 * MIB, 1), 0);
+    for (at = PAGE_SIZE_2M; at < SPARSE; at += PAGE_SIZE_2M)
+        write_to(&sparse, at, at);
+    assert_true(before - free_pages() >= (SPARSE - PAGE_SIZE_2M) / PAGE_SIZE);
+    for (at = PAGE_SIZE_2M; at < 128 * MIB && !err; at += PAGE_SIZE) {
+        err = pmap_fault(&greedy, GPA(at), 0, true);
+        if (!err)
+            write_to(&greedy, at, at | 1);
+    }
+    assert_int_equal(err, -ENOMEM);         /* in the end there is nothing more */
+    assert_true(at > 80 * MIB);             /* with 96 MiB of which the other had 62 */
+    assert_true(reclaim_count().zeros > 50 * MIB / PAGE_SIZE);
+    assert_int_equal(sparse.counts.touched, sparse.counts.zeros + (SPARSE - PAGE_SIZE_2M) / PAGE_SIZE_2M);
+    for (uint64_t p = PAGE_SIZE_2M; p < SPARSE; p += PAGE_SIZE_2M)
+        assert_int_equal(read_from(&sparse, p), p);
+    for (uint64_t p = PAGE_SIZE_2M; p < at - PAGE_SIZE; p += PAGE_SIZE)
+        assert_int_equal(read_from(&greedy, p), p | 1);
+    pmap_destroy(&greedy);
+    for (uint64_t p = PAGE_SIZE_2M; p < SPARSE; p += PAGE_SIZE)     /* the first one goes on as if nothing had been */
+        write_to(&sparse, p, p);
+    pmap_destroy(&sparse);
+    assert_int_equal(free_pages(), before);
+}
+
+/* Clean blocks that only the cache has make room, the ones somebody uses do not; all can be read again. */
+static void test_disk_blocks_make_room(void **state)
+{
+    struct image *image = image_in_memory(file, sizeof(file));
+    uint64_t before = reclaim_count().cached, at;
+    struct hpa page[BLOCKS], used;
+    int err = 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(file); i++)
+        file[i] = i + 1;
+    for (unsigned b = 0; b < BLOCKS; b++)
+        assert_int_equal(image_page(image, b, &page[b]), 0);
+    for (unsigned b = 0; b < BLOCKS; b++)
+        if (b != 7)
+            commons_drop(page[b]);
+    assert_int_equal(pmap_init(&greedy, 1, 128 * MIB, 1), 0);
+    for (at = PAGE_SIZE_2M; at < 128 * MIB && !err; at += PAGE_SIZE)
+        err = pmap_write(&greedy, GPA(at), &at, sizeof(at));
+    assert_int_equal(err, -ENOMEM);
+    assert_int_equal(reclaim_count().cached - before, BLOCKS - 1);
+    assert_int_equal(image->pages, 1);
+    assert_int_equal(image_page(image, 8, &used), -ENOMEM);
+    pmap_destroy(&greedy);
+    for (unsigned b = 0; b < BLOCKS; b++) {
+        assert_int_equal(image_page(image, b, &used), 0);
+        assert_memory_equal(hpa_ptr(used), &file[b * 512], PAGE_SIZE);
+        assert_true(b != 7 || used.v == page[7].v);
+        commons_drop(used);
+    }
+    commons_drop(page[7]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_zeros_make_room, setup),
+        cmocka_unit_test_setup(test_disk_blocks_make_room, setup),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
