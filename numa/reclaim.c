@@ -23,6 +23,8 @@ static uint64_t next_chunk;
 
 void reclaim_set_cache(uint64_t (*let_go)(uint64_t pages)) { cache = let_go; }
 
+static bool has(const struct zeros *z, unsigned i) { return z->map[i / 64] & BIT(i % 64); }
+
 static void find_zeros(struct hpa page, struct zeros *z)
 {
     *z = (struct zeros){ .count = 0 };
@@ -42,18 +44,15 @@ static void split_without(struct pmap *pmap, uint64_t *chunk, const struct zeros
 
     page_split(page, PAGE_ORDER_2M);
     for (unsigned i = 0; !table; i++)
-        if (z->map[i / 64] & BIT(i % 64))
+        if (has(z, i))
             table = hpa_ptr(HPA(page.v + i * PAGE_SIZE));
     page_set_kind(ptr_hpa(table), PAGE_TABLE);
-    for (unsigned i = 0; i < CHUNK_PAGES; i++) {
-        struct hpa part = HPA(page.v + i * PAGE_SIZE);
-        bool zero = z->map[i / 64] & BIT(i % 64);
-
-        table[i] = zero ? P_ZERO : part.v | P_PRESENT;
-        if (zero && part.v != ptr_hpa(table).v)
-            page_free(part, PAGE_ORDER_4K);
-    }
+    for (unsigned i = 0; i < CHUNK_PAGES; i++)
+        table[i] = has(z, i) ? P_ZERO : (page.v + i * PAGE_SIZE) | P_PRESENT;
     *chunk = ptr_hpa(table).v | P_PRESENT;
+    for (unsigned i = 0; i < CHUNK_PAGES; i++)
+        if (has(z, i) && page.v + i * PAGE_SIZE != ptr_hpa(table).v)
+            page_free(HPA(page.v + i * PAGE_SIZE), PAGE_ORDER_4K);
     pmap->tables++;
     pmap->counts.zeros += z->count;
 }
