@@ -147,7 +147,8 @@ static uint64_t prepare_copies(struct pmap *pmap, uint64_t e, uint8_t nodes)
 
 bool move_replicate(struct pmap *pmap, struct gpa gpa, uint8_t nodes)
 {
-    uint64_t *e = pmap_entry(*pmap_chunk(pmap, gpa), gpa), chain = prepare_copies(pmap, *e, nodes);
+    uint64_t *e = pmap_entry(*pmap_chunk(pmap, gpa), gpa);
+    uint64_t chain = page_short() ? *e : prepare_copies(pmap, *e, nodes);
     struct hpa page = move_page(*e);
 
     if (chain == *e)

@@ -14,7 +14,7 @@
 
 /* To this node, alone: whole if it is large; copies elsewhere are let go. False: no memory there, nothing was done. */
 bool move_migrate(struct pmap *pmap, struct gpa gpa, unsigned node);
-/* Copies of a small page on these nodes, which have none. False: there was no memory on any of them. */
+/* Copies of a small page on these nodes, which have none. False: memory is short, or none is left on any of them. */
 bool move_replicate(struct pmap *pmap, struct gpa gpa, uint8_t nodes);
 /* A replicated page becomes a single one again, on this node if there is a copy. */
 void move_collapse(struct pmap *pmap, uint64_t *e, struct gpa gpa, unsigned node);

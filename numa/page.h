@@ -81,7 +81,7 @@ void page_free(struct hpa page, unsigned order);
  */
 bool page_zero_ahead(unsigned node);
 
-/* Is less than a 32nd of the machine free? Then no more large pages: small ones go further. */
+/* Is less than a 32nd of the machine free? Then no more large pages and copies: small ones go further. */
 bool page_short(void);
 
 /* An allocated block is something else from now on. */

@@ -17,9 +17,9 @@ struct zeros { uint64_t map[CHUNK_PAGES / 64]; unsigned count; };
 
 static struct spinlock lock;   /* one processor at a time; above the images' and the registry's */
 static uint64_t (*cache)(uint64_t pages);
-static struct reclaim_figures figures;
-static uint16_t next_vm = 1;   /* where the search for zeros goes on */
-static uint64_t next_chunk;
+static struct reclaim_figures found_so_far;
+static uint16_t id_at = 1;   /* where the search for zeros goes on */
+static uint64_t chunk_at;
 
 void reclaim_set_cache(uint64_t (*let_go)(uint64_t pages)) { cache = let_go; }
 
@@ -94,13 +94,13 @@ static uint64_t from_zeros(uint64_t pages)
     uint64_t sum = 0;
 
     for (unsigned vms = 0; vms <= PMAP_MAX_ID && sum < pages;) {
-        struct pmap *pmap = pmap_get(next_vm);
+        struct pmap *pmap = pmap_get(id_at);
 
-        if (pmap && next_chunk < pmap_chunk_count(pmap)) {
-            sum += drop_zeros(pmap, next_chunk++);
+        if (pmap && chunk_at < pmap_chunk_count(pmap)) {
+            sum += drop_zeros(pmap, chunk_at++);
         } else {
-            next_vm = (uint16_t)(next_vm % PMAP_MAX_ID + 1);
-            next_chunk = 0;
+            id_at = (uint16_t)(id_at % PMAP_MAX_ID + 1);
+            chunk_at = 0;
             vms++;
         }
         if (pmap)
@@ -115,10 +115,10 @@ static uint64_t reclaim(uint64_t pages)
     uint64_t cached = cache && replicas < pages ? cache(pages - replicas) : 0;
     uint64_t zeros = replicas + cached < pages ? from_zeros(pages - replicas - cached) : 0;
 
-    figures.calls++;
-    figures.replicas += replicas;
-    figures.cached += cached;
-    figures.zeros += zeros;
+    found_so_far.calls++;
+    found_so_far.replicas += replicas;
+    found_so_far.cached += cached;
+    found_so_far.zeros += zeros;
     return replicas + cached + zeros;
 }
 
@@ -139,7 +139,7 @@ struct reclaim_figures reclaim_count(void)
     struct reclaim_figures f;
 
     spin_lock(&lock);
-    f = figures;
+    f = found_so_far;
     spin_unlock(&lock);
     return f;
 }

@@ -24,6 +24,7 @@
 #include "numa/commons.h"
 #include "numa/hash.h"
 #include "numa/move.h"
+#include "numa/reclaim.h"
 #include "numa/sample.h"
 #include "numa/scan.h"
 #include "tests/unit/machine.h"
@@ -40,6 +41,8 @@ static struct hpa model_get(uint16_t space, uint32_t key, const void *bytes);
 static uint32_t model_hash(const void *page);
 static struct ept_mapping model_lookup(const struct ept *ept, struct gpa gpa);
 static void model_detach(struct pmap *pmap, struct gpa gpa);
+static void model_detach_chunk(struct pmap *pmap, struct gpa gpa);
+static bool model_is_zero(const void *page);
 static void *model_copy(void *to, const void *from, size_t n);
 static void model_sample(struct ept *ept, struct gpa gpa, struct ept_use *use);
 
@@ -60,6 +63,11 @@ static void model_sample(struct ept *ept, struct gpa gpa, struct ept_use *use);
 #include "numa/cow.c"
 #include "numa/scan.c"
 #include "numa/hints.c"
+#define pmap_detach_chunk model_detach_chunk
+#define page_is_zero      model_is_zero
+#include "numa/reclaim.c"
+#undef pmap_detach_chunk
+#undef page_is_zero
 #define pmap_detach  model_detach
 #define memcpy       model_copy
 #include "numa/move.c"
@@ -105,6 +113,9 @@ enum mutation {
     MOVE_LATE_DETACH,          /* copied while it can be written */
     STALE_REPLICA,             /* a move or a collapse leaves another node's EPT as it was */
     NO_COPY,                   /* a replica is mapped before it is filled */
+    RECLAIM_NO_FLUSH,          /* zeros are taken while processors inside go on with the large page */
+    RECLAIM_LATE_DETACH,       /* found to be zero while they can be written */
+    RECLAIM_NO_LOOK,           /* what was zero before the detach is taken for zero after it */
     MUTATIONS,
 };
 
@@ -112,6 +123,7 @@ static const char *const mutation_names[] = {
     "none", "no clear", "no clear on node 1", "no flush", "no generation", "late flush", "late detach", "no compare",
     "no look",
     "move without flush", "move with a late flush", "move with a late detach", "stale replica", "no copy",
+    "reclaim without flush", "reclaim with a late detach", "reclaim without a second look",
 };
 
 struct cached { bool valid; uint64_t page; unsigned prot; };
@@ -126,7 +138,7 @@ static struct {
 static unsigned current;       /* the processor that runs the hypervisor's code */
 static enum mutation mutation;
 static const char *violation;
-static struct { struct ept *ept; struct gpa gpa; bool clear; } late[256];
+static struct { struct ept *ept; struct gpa gpa; bool clear, chunk; } late[256];
 static unsigned lates;
 static uint64_t ticks, seed, touches;
 
@@ -279,7 +291,7 @@ static void model_clear(struct ept *ept, struct gpa gpa)
         return;
     others_run();
     if (mutation == LATE_DETACH)
-        late[lates++] = (typeof(late[0])){ ept, gpa, true };
+        late[lates++] = (typeof(late[0])){ ept, gpa, .clear = true };
     else
         ept_clear(ept, gpa);
     others_run();
@@ -304,7 +316,7 @@ static void model_flush(struct ept *ept)
     if (mutation == NO_FLUSH)
         return;
     if (mutation == LATE_FLUSH) {
-        late[lates++] = (typeof(late[0])){ ept, GPA(0), false };
+        late[lates++] = (typeof(late[0])){ ept, GPA(0), .clear = false };
         return;
     }
     ept_flush(ept);
@@ -323,12 +335,47 @@ static void model_detach(struct pmap *pmap, struct gpa gpa)
         if (mutation == STALE_REPLICA && n == 1)
             continue;
         if (late_flush)
-            late[lates++] = (typeof(late[0])){ ept, gpa, late_clear };
+            late[lates++] = (typeof(late[0])){ ept, gpa, .clear = late_clear };
         if (!late_clear)
             model_clear(ept, gpa);
         if (!late_flush && mutation != MOVE_NO_FLUSH)
             model_flush(ept);
     }
+}
+
+/* What numa/reclaim.c does. */
+static bool looked_again;
+
+static void model_detach_chunk(struct pmap *pmap, struct gpa gpa)
+{
+    looked_again = true;
+    if (mutation != RECLAIM_NO_FLUSH && mutation != RECLAIM_LATE_DETACH) {
+        pmap_detach_chunk(pmap, gpa);
+        return;
+    }
+    for (unsigned n = 0; n < NODES; n++) {
+        bool detach_late = mutation == RECLAIM_LATE_DETACH;
+        struct hpa table = detach_late ? HPA_NONE : ept_unhook(&pmap->ept[n], gpa);
+
+        if (table.v)
+            page_free(table, PAGE_ORDER_4K);
+        late[lates++] = (typeof(late[0])){ &pmap->ept[n], gpa, .chunk = detach_late };
+    }
+    others_run();
+}
+
+static bool model_is_zero(const void *page)
+{
+    static bool first[CHUNK_PAGES];
+    unsigned i = (unsigned)((uint64_t)page / PAGE_SIZE % CHUNK_PAGES);
+
+    if (!looked_again)
+        first[i] = page_is_zero(page);
+    else if (i == CHUNK_PAGES - 1)
+        looked_again = false;
+    if (!pick(CHUNK_PAGES / 2))
+        others_run();
+    return mutation == RECLAIM_NO_LOOK ? first[i] : page_is_zero(page);
 }
 
 static void *model_copy(void *to, const void *from, size_t n)
@@ -366,9 +413,13 @@ static void sample_some(void)
 static void do_late(void)
 {
     for (unsigned i = 0; i < lates; i++) {
+        struct hpa table = late[i].chunk ? ept_unhook(late[i].ept, late[i].gpa) : HPA_NONE;
+
         if (late[i].clear)
             ept_clear(late[i].ept, late[i].gpa);
         ept_flush(late[i].ept);
+        if (table.v)
+            page_free(table, PAGE_ORDER_4K);
     }
     lates = 0;
 }
@@ -542,6 +593,28 @@ static void give_back_some(unsigned v, unsigned page)
             expected[v][p] = 0;
 }
 
+/* No memory is left, for some soon after this guest has got a large page and everyone uses it. */
+static void run_short(unsigned v)
+{
+    unsigned c = current;
+
+    if (pick(2)) {
+        pmap_give_back(&vm[v], GPA(PAGE_SIZE_2M), CHUNK_PAGES);
+        for (unsigned p = 16; p < PAGES; p++)
+            expected[v][p] = 0;
+    }
+    for (unsigned i = pick(PAGES); i--;) {
+        unsigned other = pick(FAKE_CPUS);
+
+        if (other != c && cpu[other].vm < 0)
+            enter(other, (int)v);
+        if (other != c)
+            guest_access(other, pick(PAGES), !pick(4), pick(VALUES));
+    }
+    become(c);
+    reclaim_again(&(unsigned){ 0 });
+}
+
 static void one_step(void)
 {
     unsigned c = pick(FAKE_CPUS), v = pick(VMS), what = pick(100);
@@ -560,8 +633,8 @@ static void one_step(void)
             give_back_some(v, pick(PAGES));
         else if (what == 65)
             sample_some();
-        else if (what == 66 && !pick(50))
-            move_reclaim(pick(20));
+        else if (what == 66 && !pick(20))
+            run_short(v);
         else
             scan_step(ticks += 1000000, 1);
     }
@@ -621,9 +694,10 @@ static int outcome(enum mutation m, uint64_t start, uint64_t steps)
         if (!what && getenv("MODEL_VERBOSE"))
             for (unsigned v = 0; v < VMS; v++)
                 fprintf(stderr, "vm %u: faults %lu touches %lu breaks %lu touched %lu content %lu zeros %lu, migrations %lu "
-                        "replications %lu collapses %lu splits %lu\n", v, vm[v].counts.faults, touches, vm[v].counts.breaks,
+                        "replications %lu collapses %lu splits %lu, reclaimed %lu\n", v, vm[v].counts.faults, touches, vm[v].counts.breaks,
                         vm[v].counts.touched, vm[v].counts.content, vm[v].counts.zeros, vm[v].moves.migrations,
-                        vm[v].moves.replications, vm[v].moves.collapses, vm[v].moves.splits);
+                        vm[v].moves.replications, vm[v].moves.collapses, vm[v].moves.splits,
+                        reclaim_count().zeros);
         _exit(what ? 1 : 0);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
