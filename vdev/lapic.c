@@ -117,7 +117,7 @@ void lapic_touch(struct lapic *l)
     atomic_store_explicit(&l->news, true, memory_order_release);
 }
 
-/* What was posted in this word comes into the page. TMR follows acceptance: true if it has changed. */
+/* What was posted in this word comes into the page. TMR follows acceptance: true if it has changed, or it was several. */
 static inline bool collect_word(struct lapic *l, unsigned i, uint8_t *highest)
 {
     uint32_t bits = atomic_exchange(&l->posted[i], 0), level = atomic_load(&l->level[i]) & bits;
@@ -127,7 +127,7 @@ static inline bool collect_word(struct lapic *l, unsigned i, uint8_t *highest)
         *highest = (uint8_t)highest_bit(bits, i);
     put(l, REG_IRR + i, get(l, REG_IRR + i) | bits);
     if ((before & bits) == level)
-        return false;
+        return bits & (bits - 1);
     put(l, REG_TMR + i, (before & ~bits) | level);
     return true;
 }
@@ -136,10 +136,11 @@ static inline bool collect_word(struct lapic *l, unsigned i, uint8_t *highest)
 static bool collect_and_tell(struct lapic *l, uint8_t *highest)
 {
     uint32_t words = atomic_load_explicit(&l->posted_words, memory_order_relaxed);
-    bool changed = false;
+    bool changed;
 
     if (words)
         words = atomic_exchange(&l->posted_words, 0);
+    changed = words & (words - 1);
     for (; words; words &= words - 1)
         changed |= collect_word(l, (unsigned)__builtin_ctz(words), highest);
     return changed;
@@ -299,6 +300,7 @@ static void end_of_interrupt(struct lapic *l)
 void lapic_page_ended(struct lapic *l, uint8_t vector)
 {
     l->wires->eoi(l->ctx, vector);
+    lapic_touch(l); /* others may be due now */
 }
 
 void lapic_init(struct lapic *l, unsigned id, void *page, const struct vclock *clock, struct timer_queue *queue,
@@ -620,6 +622,20 @@ void lapic_page_written(struct lapic *l, unsigned offset)
         write_register(l, reg, get(l, reg));
 }
 
+/* Is more than one vector in IRR? */
+static bool several_requests(const struct lapic *l)
+{
+    uint32_t any = 0, more = 0;
+
+    for (unsigned i = 0; i < 8; i++) {
+        uint32_t word = get(l, REG_IRR + i);
+
+        more |= (word & (word - 1)) | (any ? word : 0);
+        any |= word;
+    }
+    return more;
+}
+
 static __attribute__((noinline)) void whole_state(struct lapic *l, struct apicv_state *out)
 {
     int irr, isr;
@@ -630,6 +646,7 @@ static __attribute__((noinline)) void whole_state(struct lapic *l, struct apicv_
     out->posted = false;
     out->requested = irr < 0 ? 0 : (uint8_t)irr;
     out->in_service = isr < 0 ? 0 : (uint8_t)isr;
+    out->several = several_requests(l);
     out->x2apic = lapic_is_x2apic(l);
     for (unsigned i = 0; i < 4; i++)
         out->eoi_exit[i] = (uint64_t)get(l, REG_TMR + 2 * i + 1) << 32 | get(l, REG_TMR + 2 * i);

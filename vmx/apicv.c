@@ -81,23 +81,36 @@ void apicv_reset(struct vcpu *v)
     set_eoi_exits(v, v->apicv.eoi_exit, true);
 }
 
-/* As the processor itself does with posted interrupts (30.6): the highest requested one may be higher now. */
-static void request(uint8_t vector)
-{
-    uint64_t status = vmread(VMCS_GUEST_INTR_STATUS);
-
-    if (vector > (uint8_t)status)
-        vmwrite(VMCS_GUEST_INTR_STATUS, (status & 0xff00) | vector);
-}
-
 /*
  * Bochs 2.7: when an interrupt of the machine comes while the guest has IF clear, one that is due from the virtual-APIC
  * page gets in, as if IF were set. None is due under interrupt-window exiting (SDM vol. 3, 30.2.1): so it waits for
- * that exit. Not covered are those that become due inside the guest with IF clear, by EOI or self-IPI.
+ * that exit. If several wait, the next is due at the EOI of the first: then each EOI exits. Not covered is a self-IPI
+ * that the guest sends itself with IF clear.
  */
-static bool must_wait(void)
+static bool is_bochs(void) { return vmx_caps.revision == REVISION_BOCHS; }
+
+static unsigned window(void)
 {
-    return vmx_caps.revision == REVISION_BOCHS && !(vmread_sure(VMCS_GUEST_RFLAGS) & RFLAGS_IF);
+    return is_bochs() && !(vmread_sure(VMCS_GUEST_RFLAGS) & RFLAGS_IF) ? DUE_WINDOW : 0;
+}
+
+static __attribute__((noinline)) void exit_at_eoi(struct vcpu *v, uint64_t bits[4])
+{
+    static const uint64_t all[4] = { ~0ull, ~0ull, ~0ull, ~0ull };
+
+    memcpy(bits, all, sizeof(all));
+    set_eoi_exits(v, bits, true);
+}
+
+/* As the processor itself does with posted interrupts (30.6): the highest requested one may be higher now. */
+static void request(struct vcpu *v, uint8_t vector)
+{
+    uint64_t status = vmread_sure(VMCS_GUEST_INTR_STATUS);
+
+    if ((uint8_t)status && is_bochs())
+        exit_at_eoi(v, v->apicv.eoi_exit);
+    if (vector > (uint8_t)status)
+        vmwrite_sure(VMCS_GUEST_INTR_STATUS, (status & 0xff00) | vector);
 }
 
 unsigned apicv_due(struct vcpu *v)
@@ -106,15 +119,18 @@ unsigned apicv_due(struct vcpu *v)
 
     if (!v->ops->apicv_state(v, &next))
         return v->apicv_due;
-    v->apicv_due = (next.extint ? DUE_INJECTION : 0) | (must_wait() ? DUE_WINDOW : 0);
+    v->apicv_due = (next.extint ? DUE_INJECTION : 0) | window();
     if (next.posted) {
-        request(next.requested);
+        request(v, next.requested);
         return v->apicv_due;
     }
     vmwrite(VMCS_GUEST_INTR_STATUS, (uint32_t)next.in_service << 8 | next.requested);
     if (next.x2apic != v->apicv.x2apic)
         set_mode(next.x2apic);
-    set_eoi_exits(v, next.eoi_exit, false);
+    if (next.several && is_bochs())
+        exit_at_eoi(v, next.eoi_exit);
+    else
+        set_eoi_exits(v, next.eoi_exit, false);
     v->apicv = next;
     return v->apicv_due;
 }

@@ -13,6 +13,7 @@ struct vcpu;
  */
 struct apicv_state {
     bool posted;                        /* only this has happened: the vector `requested` has come into IRR */
+    bool several;                       /* vectors are in IRR */
     uint8_t requested, in_service;      /* highest vector in IRR that may be delivered, and in ISR; 0: none */
     bool x2apic;
     bool extint;                        /* an interrupt of the 8259s waits: software still injects these */

@@ -172,6 +172,8 @@ class Machine:
         return len(self.text())
 
     def find(self, regex, since=0):
+        """A $ that ends REGEX stands for the end of a whole line, not of as much of it as has come."""
+        regex = re.sub(r"\$$", r"(?=\n)", regex)
         return re.compile(regex, re.MULTILINE).search(self.text(), since)
 
     def wait(self, name, regex, seconds=None, since=None):

@@ -99,6 +99,40 @@ static void check_held_back(void)
     check("but when it is set, and both as one", wait_for(TIMER, 2), 1);
 }
 
+static volatile unsigned nested, inside;
+
+/* Ends the interrupt first, as Linux does, and goes on for long. */
+static void on_long(struct trap_frame *frame)
+{
+    uint64_t at = rdtsc() + 100000;
+
+    (void)frame;
+    nested += inside++;
+    apic_write(APIC_EOI, 0);
+    wrmsr(MSR_TSC_DEADLINE, at);
+    while (rdtsc() < at + 100000)
+        __asm__ volatile("cli");
+    inside--;
+    counts[frame->vector]++;
+}
+
+/* Several at a time, and the machine is interrupted while the first is handled. */
+static void check_one_by_one(void)
+{
+    static const uint8_t vectors[] = { LOW, MIDDLE, HIGH };
+
+    count_on(TIMER);
+    for (unsigned i = 0; i < ARRAY_SIZE(vectors); i++) {
+        set_handler(vectors[i], on_long);
+        counts[vectors[i]] = 0;
+        apic_send(apic_id(), vectors[i]);
+    }
+    nested = 0;
+    wait_for(LOW, 1);
+    check("all three come", counts[LOW] + counts[MIDDLE] + counts[HIGH], 3);
+    check("but none while another's handler has IF clear", nested, 0);
+}
+
 static void check_deadline(void)
 {
     uint32_t a, b, c, d;
@@ -126,6 +160,7 @@ static void check_deadline(void)
         open_window();
     check("0 disarms it", counts[TIMER], 0);
     check_held_back();
+    check_one_by_one();
     apic_write(APIC_LVT_TIMER, APIC_MASKED | TIMER);
 }
 
