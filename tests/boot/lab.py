@@ -12,12 +12,17 @@ import os
 import pty
 import re
 import shutil
+import statistics
 import subprocess
+import sys
 import threading
 import time
 import tty
 
 REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+sys.path.insert(0, os.path.join(REPO, "scripts"))
+from packages import fetch, kernel_package  # noqa: E402
+
 BUILD = os.path.join(REPO, "build")
 WORK = os.path.join(BUILD, "test")
 LOGS = os.path.join(BUILD, "test-logs")
@@ -353,13 +358,19 @@ def exits_of(machine, vm):
             re.findall(r"^  ([A-Z_]+) +(\d+)", machine.command(f"stat {vm}"), re.M)}
 
 
+SETTLED_SECONDS = 5
+
+
 def idle_exits(machine, vms, seconds):
     """Of each VM, while so many pages of "top" appear: exits a second, its vCPUs together, and all its exits by reason
-    (in little more time: what is printed in between takes some). The monitor has the keyboard."""
+    (in little more time: what is printed in between takes some). Before, what was typed may have its consequences. The
+    monitor has the keyboard."""
+    top_of(machine, SETTLED_SECONDS)
     before = {vm: exits_of(machine, vm) for vm in vms}
     vcpus, _ = top_of(machine, seconds + 1)
-    rates = {vm: sum(sum(exits for _, exits in pages[1:]) / max(1, len(pages) - 1)
-                     for (name, _), pages in vcpus.items() if name == vm) for vm in vms}
+    means = {vm: [statistics.mean(exits for _, exits in pages[1:]) for (name, _), pages in vcpus.items() if name == vm]
+             for vm in vms}
+    rates = {vm: sum(means[vm]) if means[vm] else float("inf") for vm in vms}
     after = {vm: exits_of(machine, vm) for vm in vms}
     return rates, {vm: {reason: more for reason, count in after[vm].items()
                         if (more := count - before[vm].get(reason, 0))} for vm in vms}
@@ -425,6 +436,31 @@ def vmlinux(kind="cloud"):
 def kernels(*names):
     """Test kernels of tests/guests."""
     return {f"guests/{name}.elf": os.path.join(BUILD, "guests", f"{name}.elf") for name in names}
+
+
+def kernel_module(name, kind="cloud"):
+    """A module of Debian's kernel, out of its package."""
+    directory = os.path.join(WORK, f"linux-{kind}", "modules")
+    path = os.path.join(directory, f"{name}.ko")
+    with once:
+        if not os.path.exists(path):
+            os.makedirs(directory, exist_ok=True)
+            package = fetch(kernel_package(kind), os.path.join(BUILD, "cache"))
+            run(["sh", "-c", f"dpkg-deb --fsys-tarfile {package} | tar -xO --wildcards '*/{name}.ko' >{path}.new"])
+            os.replace(f"{path}.new", path)
+    return path
+
+
+def ext4(t, name, mib, files):
+    """An ext4 image with these files, and the sums of all in `sums`; needs the trial's directory."""
+    root, image = os.path.join(t.work, f"{name}.root"), os.path.join(t.work, f"{name}.ext4")
+    os.makedirs(root)
+    for path, content in files.items():
+        with open(os.path.join(root, path), "wb") as file:
+            file.write(content)
+    run(["sh", "-c", f"cd {root} && md5sum * > /tmp/sums.$$ && mv /tmp/sums.$$ sums"])
+    run(["mkfs.ext4", "-q", "-F", "-b", "4096", "-d", root, image, f"{mib}M"])
+    return image
 
 
 def helper(name):

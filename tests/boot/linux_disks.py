@@ -28,18 +28,6 @@ DRIVER = "/sys/bus/platform/drivers/mb_blk"
 COMPLAINTS = "Call Trace|BUG:|cut here|blocked for|EXT4-fs error|EXT4-fs warning"
 
 
-def ext4(t, name, mib, files):
-    """An ext4 image with these files, and the sums of all."""
-    root, image = os.path.join(t.work, f"{name}.root"), os.path.join(t.work, f"{name}.ext4")
-    os.makedirs(root)
-    for path, content in files.items():
-        with open(os.path.join(root, path), "wb") as file:
-            file.write(content)
-    lab.run(["sh", "-c", f"cd {root} && md5sum * > /tmp/sums.$$ && mv /tmp/sums.$$ sums"])
-    lab.run(["mkfs.ext4", "-q", "-F", "-b", "4096", "-d", root, image, f"{mib}M"])
-    return image
-
-
 def partitioned(image):
     """A disk with an MBR and one partition, which holds the image."""
     with open(image, "rb") as file:
@@ -62,8 +50,8 @@ def guest_files(t):
 
 def images(t):
     chance = random.Random(5)
-    big = ext4(t, "big", IMAGE_MIB, {f"file{n}": chance.randbytes(FILE_BYTES) for n in range(FILES)})
-    small = ext4(t, "small", SMALL_MIB, {"readme": b"read only\n"})
+    big = lab.ext4(t, "big", IMAGE_MIB, {f"file{n}": chance.randbytes(FILE_BYTES) for n in range(FILES)})
+    small = lab.ext4(t, "small", SMALL_MIB, {"readme": b"read only\n"})
     return {"guests/big.img": big, "guests/small.img": partitioned(small)}
 
 

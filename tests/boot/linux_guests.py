@@ -79,7 +79,7 @@ def linux_smp(t):
         t.check("each vCPU has its own processor", sorted(places(m, "quad")) == [0, 1, 2, 3], m.text()[-400:])
         rate, exits = lab.idle_exits(m, ["quad"], IDLE_SECONDS)
         print(f"quad, quiet and idle: {rate['quad']:.1f} exits a second, by reason: {exits}")
-        t.check("idle, each vCPU has fewer than five exits a second", 0 < rate["quad"] < 4 * 5, f"{rate} {exits}")
+        t.check("idle, each vCPU has fewer than five exits a second", rate["quad"] < 4 * 5, f"{rate} {exits}")
         power_off(m, "quad")
         m.wait("Mirrorball leaves", r"^mirrorball: exit success$", 90)
 

@@ -69,8 +69,9 @@ def guest_speaks(t, m, name):
 
 
 IDLE_SECONDS = 10
-# RDMSR: Linux that goes idle looks once a second whether its TSC was adjusted.
-TIMER_EXITS = {"HLT", "WRMSR", "EXTERNAL_INTERRUPT", "PREEMPTION_TIMER", "RDMSR"}
+# RDMSR: Linux that goes idle looks once a second whether its TSC was adjusted. INTERRUPT_WINDOW: Bochs with APICv
+# (docs/testing.md), after a deadline that is over when Linux sets it, with IF clear.
+TIMER_EXITS = {"HLT", "WRMSR", "EXTERNAL_INTERRUPT", "PREEMPTION_TIMER", "RDMSR", "INTERRUPT_WINDOW"}
 QUIET = "cd /proc/sys; echo 0 >vm/compaction_proactiveness; echo 3600 >vm/stat_interval; echo 0 >kernel/watchdog; cd /"
 
 
@@ -95,7 +96,7 @@ def idle(t, m, quiet, default):
     m.focus("the monitor")
     rate, exits = lab.idle_exits(m, (quiet, default), IDLE_SECONDS)
     print(f"two-guests: exits a second, idle: {rate[default]:.1f}, quiet: {rate[quiet]:.1f}; by reason: {exits}")
-    t.check(f"{quiet}: fewer than five exits a second when it is idle", 0 < rate[quiet] < 5, f"{rate} {exits}")
+    t.check(f"{quiet}: fewer than five exits a second when it is idle", rate[quiet] < 5, f"{rate} {exits}")
     for name, reasons in exits.items():
         t.check(f"{name}: halts and its timer are all that it leaves for", reasons and set(reasons) <= TIMER_EXITS, exits)
 
