@@ -32,7 +32,8 @@ all: $(BUILD)/mirrorball.efi
 
 # --- the hypervisor ---------------------------------------------------------------------------------------------
 $(BUILD)/efi/%.o: CFLAGS += $(EFI_CFLAGS)
-$(BUILD)/vdev/acpi_tables.o: $(BUILD)/vdev/dsdt_aml.h
+AML := $(BUILD)/vdev/dsdt_aml.h $(BUILD)/vdev/nvdimm_aml.h
+$(BUILD)/vdev/acpi_tables.o: $(AML)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -44,12 +45,12 @@ $(BUILD)/%.asm.o: %.asm
 	@echo "  NASM  $<"
 	@$(NASM) -f elf64 -g -F dwarf -MD $(@:.o=.d) $< -o $@
 
-# The guests' DSDT, as a C array.
-$(BUILD)/vdev/dsdt_aml.h: vdev/dsdt.asl
+# The guests' DSDT and SSDT, as C arrays.
+$(BUILD)/vdev/%_aml.h: vdev/%.asl
 	@mkdir -p $(@D)
 	@echo "  IASL  $<"
-	@iasl -ve -p $(BUILD)/vdev/dsdt $< > $(BUILD)/vdev/iasl.log || { cat $(BUILD)/vdev/iasl.log; exit 1; }
-	@{ echo "static const unsigned char dsdt_aml[] = {"; od -An -v -tx1 $(BUILD)/vdev/dsdt.aml | sed 's/ \(..\)/0x\1,/g'; echo "};"; } > $@
+	@iasl -ve -p $(BUILD)/vdev/$* $< > $(BUILD)/vdev/$*.log || { cat $(BUILD)/vdev/$*.log; exit 1; }
+	@{ echo "static const unsigned char $*_aml[] = {"; od -An -v -tx1 $(BUILD)/vdev/$*.aml | sed 's/ \(..\)/0x\1,/g'; echo "};"; } > $@
 
 # The console's glyphs come from Debian's package psf-unifont.
 $(BUILD)/font.c: scripts/gen-font
@@ -100,7 +101,7 @@ HOST_OBJECTS := $(HOST_SOURCES:%.c=$(BUILD)/host/%.o) $(patsubst %.c,$(BUILD)/ho
 UNIT_TESTS   := $(patsubst tests/unit/%.c,$(BUILD)/host/%,$(wildcard tests/unit/test_*.c))
 TEST_LIBS    := -lcmocka -lcapstone
 
-$(BUILD)/host/vdev/acpi_tables.o: $(BUILD)/vdev/dsdt_aml.h
+$(BUILD)/host/vdev/acpi_tables.o: $(AML)
 
 $(BUILD)/host/%.o: %.c
 	@mkdir -p $(@D)

@@ -28,8 +28,11 @@ struct config_file {
     bool shared;               /* several VMs, or one twice, have it */
 };
 
-/* Over an image that many may have and nobody writes: a layer of the VM's own, or nothing. */
-struct config_disk { struct config_file image; bool readonly; };
+/*
+ * Over an image that many may have and nobody writes: a layer of the VM's own, or nothing (readonly); or its pages as
+ * memory of the VM (dax), which what it writes makes its own.
+ */
+struct config_disk { struct config_file image; bool readonly, dax; };
 
 /* pCPUs by number; those beyond the machine's do not matter. */
 #define CONFIG_MAX_CPUS 256

@@ -4,7 +4,8 @@
 
 #include "lib/types.h"
 
-enum { E820_RAM = 1, E820_RESERVED = 2, E820_ACPI = 3 };
+/* ACPI 6.5, table 15.4 */
+enum { E820_RAM = 1, E820_RESERVED = 2, E820_ACPI = 3, E820_PERSISTENT = 7 };
 struct e820_entry { uint64_t base, size; uint32_t type; } __attribute__((packed));
 
 #define E820_MAX 16

@@ -143,6 +143,20 @@ int load_zero(struct load *l, uint64_t to, size_t n)
     return put(l, put_zeros, to, NULL, n);
 }
 
+_Static_assert(E820_MAX >= 6 + PMAP_WINDOWS, "e820_build makes six entries at most");
+
+unsigned load_memory_map(const struct load *l, struct e820_entry out[E820_MAX])
+{
+    unsigned n = e820_build(l->memory, out);
+
+    for (unsigned i = 0; i < l->pmap->windows; i++) {
+        const struct pmap_window *w = &l->pmap->window[i];
+
+        out[n++] = (struct e820_entry){ w->base, w->size, E820_PERSISTENT };
+    }
+    return n;
+}
+
 int load_ramdisks(struct load *l, uint64_t limit, uint64_t *base, uint64_t *size)
 {
     uint64_t total = 0;

@@ -27,7 +27,7 @@ static int load_acpi(struct load *l)
     int rc = 0, size;
 
     spin_lock(&lock);
-    size = board_acpi_build(l->vm->vcpus, tables, sizeof(tables));
+    size = board_acpi_build(l->vm->vcpus, l->pmap->window, l->pmap->windows, tables, sizeof(tables));
     if (size < RSDP_SIZE || (size_t)size > sizeof(tables))
         rc = load_fail(l, ENOSPC, "the ACPI tables for %u vCPUs do not fit", l->vm->vcpus);
     if (!rc)

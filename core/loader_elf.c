@@ -231,7 +231,7 @@ struct pvh_page {
 static void fill_memmap(const struct load *l, struct pvh_page *page)
 {
     struct e820_entry map[E820_MAX];
-    unsigned n = e820_build(l->memory, map);
+    unsigned n = load_memory_map(l, map);
 
     for (unsigned i = 0; i < n; i++)
         page->map[i] = (struct hvm_memmap_entry){ map[i].base, map[i].size, map[i].type, 0 };

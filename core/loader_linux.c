@@ -156,7 +156,7 @@ static int load_command_line(struct load *l, struct setup_header *h)
 static int load_boot_params(struct load *l, const struct setup_header *h, uint64_t *base)
 {
     struct e820_entry map[E820_MAX];
-    uint8_t entries = (uint8_t)e820_build(l->memory, map);
+    uint8_t entries = (uint8_t)load_memory_map(l, map);
     uint64_t rsdp = BOARD_ACPI_BASE;
     int rc = load_place(l, PAGE_SIZE, PAGE_SIZE, LOAD_LOW_LIMIT, "boot parameters", base);
 

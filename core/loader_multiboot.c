@@ -162,7 +162,7 @@ static int load_command(struct load *l, uint32_t *cmdline)
 static void fill_memory(const struct load *l, struct mb_block *block)
 {
     struct e820_entry map[E820_MAX];
-    unsigned n = e820_build(l->memory, map);
+    unsigned n = load_memory_map(l, map);
 
     for (unsigned i = 0; i < n; i++) {
         block->map[i] = (struct mb_mmap){ sizeof(block->map[i]) - sizeof(block->map[i].size), map[i].base, map[i].size,

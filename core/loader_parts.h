@@ -2,6 +2,7 @@
 /* Copyright (C) 2026 The Mirrorball authors */
 #pragma once
 
+#include "core/e820.h"
 #include "core/loader.h"
 #include "lib/types.h"
 
@@ -38,6 +39,9 @@ int load_write(struct load *l, uint64_t to, const void *from, size_t n);
 /* A part of one of its files, at least offset + n long. */
 int load_file(struct load *l, uint64_t to, const struct config_file *file, uint64_t offset, size_t n);
 int load_zero(struct load *l, uint64_t to, size_t n);
+
+/* The guest's memory map: RAM, and the windows behind it. */
+unsigned load_memory_map(const struct load *l, struct e820_entry out[E820_MAX]);
 
 /* All ramdisk files as one, each padded to 4 bytes, as high as possible below limit; *size 0 when there are none. */
 int load_ramdisks(struct load *l, uint64_t limit, uint64_t *base, uint64_t *size);

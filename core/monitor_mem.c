@@ -46,6 +46,9 @@ static void print_vm(const struct vm *vm)
                       p->files, p->content, p->zeros, p->breaks);
 }
 
+/* Each page once more than it is there; the buffer cache keeps some that no VM has. */
+static uint64_t saved(uint64_t shares, uint64_t pages) { return shares > pages ? kib(shares - pages) : 0; }
+
 /* V and M: what the guests have touched, and what the machine gives for it. */
 static void print_sum(const struct page_counts *c)
 {
@@ -64,7 +67,7 @@ static void print_sum(const struct page_counts *c)
     monitor_print("guests have %lu MiB, touched %lu KiB, the machine gives %lu KiB\n", has, kib(sum.touched),
                   kib(c->by_kind[PAGE_PRIVATE] + c->by_kind[PAGE_ORIGIN] + c->by_kind[PAGE_CONTENT]));
     monitor_print("saved: by origin %lu KiB, by content %lu KiB, zeros %lu KiB\n",
-                  kib(sum.files - c->by_kind[PAGE_ORIGIN]), kib(sum.content - c->by_kind[PAGE_CONTENT]),
+                  saved(sum.files, c->by_kind[PAGE_ORIGIN]), saved(sum.content, c->by_kind[PAGE_CONTENT]),
                   kib(sum.zeros));
 }
 

@@ -4,5 +4,5 @@
 
 #include "core/vm.h"
 
-/* Gives a VM that is being built the disks of its configuration. -EINVAL: one is of no use (it said why). */
+/* Gives a VM that is being built the disks of its configuration. -EINVAL: one is of no use; -ENOMEM (it said why). */
 int vm_add_disks(struct vm *vm);

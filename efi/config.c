@@ -116,22 +116,32 @@ static int parse_line(struct parser *p, struct span t)
                      trim((struct span){ equals + 1, t.n - (size_t)(equals + 1 - t.s) }));
 }
 
+static int check_vm(struct parser *p, const struct vm_config *vm)
+{
+    if (!vm->kernel.path[0])
+        return config_fail(p, "[vm %s]: kernel: missing, expected kernel = PATH", vm->name);
+    if (!vm->memory_mib)
+        return config_fail(p, "[vm %s]: memory: missing, expected memory = MIB", vm->name);
+    for (unsigned i = 0; i < vm->disks && vm->share_off; i++)
+        if (vm->disk[i].dax)
+            return config_fail(p, "[vm %s]: disk: dax shares the image's pages, expected no share = off", vm->name);
+    return 0;
+}
+
 /* What can only be said at the end. */
 static int check_whole(struct parser *p)
 {
     struct config *c = p->out;
+    int err = 0;
 
     p->line = MAX(p->line, 1u);
     if (c->vms == 0)
         return config_fail(p, "[vm]: no VM to run, expected at least one section [vm NAME]");
-    for (unsigned i = 0; i < c->vms; i++) {
+    for (unsigned i = 0; i < c->vms && !err; i++) {
         p->line = p->vm_line[i];
-        if (!c->vm[i].kernel.path[0])
-            return config_fail(p, "[vm %s]: kernel: missing, expected kernel = PATH", c->vm[i].name);
-        if (!c->vm[i].memory_mib)
-            return config_fail(p, "[vm %s]: memory: missing, expected memory = MIB", c->vm[i].name);
+        err = check_vm(p, &c->vm[i]);
     }
-    return 0;
+    return err;
 }
 
 static bool is_utf16(const char *text, size_t size)

@@ -223,7 +223,7 @@ static int set_cpus(struct parser *p, const char *value)
     return 0;
 }
 
-/* PATH,cow,discard or PATH,readonly */
+/* PATH,cow,discard, PATH,readonly or PATH,dax */
 static int set_disk(struct parser *p, const char *value)
 {
     struct span mode = { value, strlen(value) }, path = { "", 0 }, word = path, rest;
@@ -237,8 +237,10 @@ static int set_disk(struct parser *p, const char *value)
     rest = mode;
     next_part(&rest, &word);
     disk->readonly = span_is(word, "readonly") && !rest.s;
-    if (!disk->readonly && !(span_is(word, "cow") && rest.s && span_is(trim(rest), "discard")))
-        return config_fail(p, "expected PATH,cow,discard or PATH,readonly, found \"%.*s\"", SHOWN, value);
+    disk->dax = span_is(word, "dax") && !rest.s;
+    if (!disk->readonly && !disk->dax && !(span_is(word, "cow") && rest.s && span_is(trim(rest), "discard")))
+        return config_fail(p, "expected PATH,cow,discard, PATH,readonly or PATH,dax, found \"%.*s\"", SHOWN,
+                           value);
     if (!copy(text, sizeof(text), path))
         return config_fail(p, "expected a path of at most %zu characters, found %zu", sizeof(text) - 1, path.n);
     return set_file(p, &disk->image, text);

@@ -87,7 +87,7 @@ static inline bool touch(struct pmap *pmap, struct gpa gpa, unsigned node)
     if (!chunk || (chunk & P_LARGE))
         return false;
     e = pmap_entry(chunk, gpa);
-    if (*e & ~P_ZERO)
+    if ((*e & ~P_ZERO) || gpa.v >= pmap->windows_at)
         return false;
     if (pmap->nodes > 1) {
         if (pmap_first_node(pmap, gpa, node) != node || mapped_elsewhere(pmap, gpa, node))

@@ -27,15 +27,18 @@ uint64_t pmap_memory(const struct pmap *pmap) { return pmap->low + pmap->high; }
 
 uint64_t pmap_chunk_count(const struct pmap *pmap)
 {
-    return (ALIGN_UP(pmap->low, PAGE_SIZE_2M) + ALIGN_UP(pmap->high, PAGE_SIZE_2M)) / PAGE_SIZE_2M;
+    return (ALIGN_UP(pmap->low, PAGE_SIZE_2M) + ALIGN_UP(pmap->span, PAGE_SIZE_2M)) / PAGE_SIZE_2M;
 }
 
 bool pmap_is_ram(const struct pmap *pmap, struct gpa gpa, uint64_t n)
 {
+    const struct pmap_window *window = pmap_window_of(pmap, gpa);
     uint64_t end = gpa.v + n;
 
     if (end < gpa.v)
         return false;
+    if (gpa.v >= pmap->windows_at)
+        return window && end <= window->base + window->size;
     if (gpa.v >= PMAP_HIGH_BASE)
         return end <= PMAP_HIGH_BASE + pmap->high;
     return end <= pmap->low && (end <= PMAP_HOLE || gpa.v >= PMAP_HOLE_END);
@@ -89,24 +92,36 @@ static int make_epts(struct pmap *pmap)
     return 0;
 }
 
-int pmap_init(struct pmap *pmap, uint16_t id, uint64_t memory, unsigned nodes)
+int pmap_make_chunks(struct pmap *pmap)
 {
+    unsigned order = 0;
     struct hpa dir;
 
+    while ((PAGE_SIZE << order) < pmap_chunk_count(pmap) * sizeof(uint64_t))
+        order++;
+    dir = page_alloc_zeroed(0, order, PAGE_TABLE);
+    if (!dir.v)
+        return -ENOMEM;
+    if (pmap->chunks)
+        page_free(ptr_hpa(pmap->chunks), pmap->chunks_order);
+    pmap->chunks = hpa_ptr(dir);
+    pmap->chunks_order = order;
+    pmap->tables = BIT(order);
+    return 0;
+}
+
+int pmap_init(struct pmap *pmap, uint16_t id, uint64_t memory, unsigned nodes)
+{
     if (!memory || memory % MIB || memory > BIT(46) || nodes > NUMA_MAX_NODES || !id || id > PMAP_MAX_ID)
         return -EINVAL;
     memset(pmap, 0, sizeof(*pmap));
     pmap->id = id;
     pmap->low = MIN(memory, PMAP_LOW_MAX);
-    pmap->high = memory - pmap->low;
+    pmap->high = pmap->span = memory - pmap->low;
+    pmap->windows_at = UINT64_MAX;
     pmap->nodes = nodes;
-    while ((PAGE_SIZE << pmap->chunks_order) < pmap_chunk_count(pmap) * sizeof(uint64_t))
-        pmap->chunks_order++;
-    dir = page_alloc_zeroed(0, pmap->chunks_order, PAGE_TABLE);
-    if (!dir.v)
+    if (pmap_make_chunks(pmap))
         return -ENOMEM;
-    pmap->chunks = hpa_ptr(dir);
-    pmap->tables = BIT(pmap->chunks_order);
     if (make_epts(pmap)) {
         pmap_destroy(pmap);
         return -ENOMEM;
@@ -247,6 +262,9 @@ static int fault(struct pmap *pmap, struct gpa gpa, unsigned node, bool write)
     struct ept_mapping m;
     int err;
 
+    err = pmap_fetch(pmap, gpa, 1);
+    if (err)
+        return err;
     spin_lock(&pmap->lock);
     pmap->counts.faults++;
     err = write ? pmap_own(pmap, gpa, node) : 0;
@@ -371,10 +389,10 @@ struct rest { struct gpa gpa; size_t n; char *arg; };
 /* As far as it goes without an error. */
 static int run_parts(struct pmap *pmap, struct rest *r, part_fn part)
 {
-    int err = 0;
+    int err = pmap_fetch(pmap, r->gpa, r->n);
 
     spin_lock(&pmap->lock);
-    while (r->n) {
+    while (r->n && !err) {
         size_t step = MIN(r->n, PAGE_SIZE - r->gpa.v % PAGE_SIZE);
 
         err = part(pmap, r->gpa, r->arg, step);

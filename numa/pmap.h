@@ -19,6 +19,8 @@
 #define PMAP_HOLE_END   0xc0000ul
 #define PMAP_MAX_ID     64u
 #define PMAP_NO_NODE    NUMA_MAX_NODES
+#define PMAP_WINDOWS    4u
+#define PMAP_WINDOW_ALIGN (128 * MIB) /* Linux adds memory in sections of this size */
 
 /* In 4 KiB pages. A VM's own machine memory is touched - files - content - zeros. */
 struct pmap_counts {
@@ -37,6 +39,21 @@ struct pmap_use {
 };
 struct pmap_moves { uint64_t migrations, replications, collapses, splits, replicas; /* replicas: there are now */ };
 
+/*
+ * A window behind the RAM: memory whose pages come from a source when they are first touched, and are the VM's own once
+ * it has written to them.
+ */
+struct pmap_source {
+    /*
+     * Page n behind the window's lead, of the commons; a reference to it is the caller's. -ENOMEM, -EIO. Any processor,
+     * outside of the EPTs; no lock is held.
+     */
+    int (*page)(void *ctx, uint64_t n, struct hpa *page);
+    void *ctx;
+};
+/* The first bytes, lead, are memory as RAM is. */
+struct pmap_window { uint64_t base, size, lead; struct pmap_source source; };
+
 struct pmap {
     struct spinlock lock;      /* guards all below; above the commons' and the nodes' locks */
     uint16_t id;
@@ -45,7 +62,11 @@ struct pmap {
     enum placement_of placement; /* set before the VM has memory */
     _Atomic unsigned main_node; /* where most of what it uses lies, PMAP_NO_NODE: nowhere; first set as home */
     uint64_t low, high;        /* bytes */
-    uint64_t *chunks;          /* per 2 MiB of RAM: 0, large page, or a table of 512 entries */
+    struct pmap_window window[PMAP_WINDOWS]; /* ascending; they are there before the VM runs */
+    unsigned windows;
+    uint64_t windows_at;       /* address of the first, UINT64_MAX: there is none */
+    uint64_t span;             /* bytes from PMAP_HIGH_BASE to the end of all */
+    uint64_t *chunks;          /* per 2 MiB of RAM and windows: 0, large page, or a table of 512 entries */
     unsigned chunks_order;     /* pages of chunks */
     uint64_t tables;           /* pages of the pmap itself */
     struct pmap_counts counts;
@@ -58,6 +79,11 @@ struct pmap {
 /* An empty pmap with this much RAM (a multiple of 1 MiB; at least 1 MiB); id: 1 to PMAP_MAX_ID, its own. -ENOMEM,
  * -EINVAL. */
 int pmap_init(struct pmap *pmap, uint16_t id, uint64_t memory, unsigned nodes);
+/*
+ * One more window, at *base. Its lead and what its source has: multiples of 2 MiB. Before the VM runs, and before any
+ * of its memory is touched, other windows' leads included. -EINVAL: the sizes, or one too many; -ENOMEM.
+ */
+int pmap_add_window(struct pmap *pmap, uint64_t lead, uint64_t size, struct pmap_source source, struct gpa *base);
 /* Gives all memory back. No vCPU of the VM runs any more. */
 void pmap_destroy(struct pmap *pmap);
 /*
@@ -68,7 +94,8 @@ bool pmap_destroy_chunk(struct pmap *pmap, uint64_t *chunk);
 
 /*
  * An EPT violation at gpa on a node: maps the page in that node's EPT, and if it is to be written, backs it with a page
- * of its own first. 0; -EFAULT: not RAM; -ENOMEM: the machine has no page left. Any processor.
+ * of its own first. 0; -EFAULT: not RAM nor a window; -ENOMEM: the machine has no page left; -EIO: of a window's
+ * source. Any processor, outside of the EPTs.
  */
 int pmap_fault(struct pmap *pmap, struct gpa gpa, unsigned node, bool write);
 
@@ -86,8 +113,8 @@ bool pmap_touch(struct pmap *pmap, struct gpa gpa, unsigned node);
  */
 int pmap_set_device(struct pmap *pmap, struct gpa gpa, struct hpa page);
 
-/* Copies between the hypervisor and guest RAM. -EFAULT outside RAM (nothing is copied), -ENOMEM when the machine has no
- * page left. */
+/* Copies between the hypervisor and guest RAM, or a window. -EFAULT outside of these (nothing is copied), -ENOMEM when
+ * the machine has no page left, -EIO. */
 int pmap_read(struct pmap *pmap, struct gpa from, void *to, size_t n);
 int pmap_write(struct pmap *pmap, struct gpa to, const void *from, size_t n);
 /* Writes n zero bytes; pages never touched are left untouched (they read as zero). */
@@ -103,5 +130,5 @@ int pmap_load(struct pmap *pmap, struct gpa to, const void *from, size_t n);
 int pmap_place(struct pmap *pmap, struct gpa gpa, struct hpa page, unsigned node);
 /* Bytes of RAM the VM has. */
 uint64_t pmap_memory(const struct pmap *pmap);
-/* Is [gpa, gpa + n) RAM throughout? */
+/* Is [gpa, gpa + n) RAM throughout, or inside one window? */
 bool pmap_is_ram(const struct pmap *pmap, struct gpa gpa, uint64_t n);

@@ -24,12 +24,20 @@
 
 #define CHUNK_PAGES 512u
 
-/* Is this an address in RAM? */
+/* The window that has this address, or NULL. */
+const struct pmap_window *pmap_window_of(const struct pmap *pmap, struct gpa gpa);
+/*
+ * Before the pages in [gpa, gpa + n) are looked at, without the lock: those of a window that are not there yet are
+ * brought in. Nothing to do for RAM. -ENOMEM, -EIO.
+ */
+int pmap_fetch(struct pmap *pmap, struct gpa gpa, uint64_t n);
+
+/* Is this an address in RAM, or in a window? */
 static inline bool pmap_has(const struct pmap *pmap, struct gpa gpa)
 {
     if (gpa.v < pmap->low)
         return gpa.v - PMAP_HOLE >= PMAP_HOLE_END - PMAP_HOLE;
-    return gpa.v - PMAP_HIGH_BASE < pmap->high;
+    return gpa.v - PMAP_HIGH_BASE < pmap->high || (gpa.v >= pmap->windows_at && pmap_window_of(pmap, gpa));
 }
 
 /* The chunk entry of a RAM address, and the page entry of one whose chunk is a table. */
@@ -56,6 +64,8 @@ static inline unsigned pmap_first_node(const struct pmap *pmap, struct gpa gpa, 
 uint64_t pmap_chunk_count(const struct pmap *pmap);
 /* The first address of a chunk by its number. */
 struct gpa pmap_chunk_base(const struct pmap *pmap, uint64_t chunk);
+/* The directory for all that the VM has, in place of the one there is, if any, which is empty. -ENOMEM. */
+int pmap_make_chunks(struct pmap *pmap);
 /* Makes an empty chunk a table. -ENOMEM. */
 int pmap_make_table(struct pmap *pmap, uint64_t *chunk);
 

@@ -6,11 +6,14 @@
 #include "lib/string.h"
 #include "vdev/acpi_pm.h"
 #include "vdev/dsdt_aml.h"      /* made by iasl from vdev/dsdt.asl */
+#include "vdev/nvdimm_aml.h"    /* and from vdev/nvdimm.asl */
 
 _Static_assert(sizeof(struct acpi_rsdp) == 36, "ACPI 5.2.5.3");
 _Static_assert(sizeof(struct acpi_header) == 36, "ACPI 5.2.6");
 _Static_assert(sizeof(struct acpi_fadt) == 268, "revision 5 and its length");
 _Static_assert(sizeof(struct acpi_facs) == 64, "ACPI 5.2.10");
+_Static_assert(sizeof(struct acpi_nfit_range) == 56, "ACPI 5.2.25.2");
+_Static_assert(sizeof(struct acpi_nfit_capabilities) == 16, "ACPI 5.2.25.9");
 
 #define FADT_REVISION 5
 #define FADT_MINOR    1
@@ -38,11 +41,18 @@ _Static_assert(sizeof(struct acpi_facs) == 64, "ACPI 5.2.10");
 #define TRIGGER_LEVEL     (3u << 2)
 #define ALL_PROCESSORS    0xff
 
+#define NFIT_REVISION     1
+#define NFIT_CACHES_KEPT  BIT(0)        /* what is in the processor's caches is not lost, nor in */
+#define NFIT_MEMORY_KEPT  BIT(1)        /* the memory controller */
+#define EFI_MEMORY_WB     BIT(3)
+#define EFI_MEMORY_NV     BIT(15)
+
 #define SPACE_IO    1
 #define NO_C2       101                 /* above 100 us: not supported */
 #define NO_C3       1001
 
 #define ALIGNMENT   64
+#define MAX_TABLES  4                   /* that the roots name */
 
 /* Tables grow upwards in a buffer; once one did not fit, nothing more is written. */
 struct builder {
@@ -112,13 +122,13 @@ static struct acpi_gas io(uint64_t port, unsigned bytes)
     return (struct acpi_gas){ SPACE_IO, (uint8_t)(8 * bytes), 0, bytes == 1 ? 1 : bytes == 2 ? 2 : 3, port };
 }
 
-static void *add_dsdt(struct builder *b)
+static void *add_aml(struct builder *b, const void *aml, size_t bytes)
 {
-    void *dsdt = begin(b, sizeof(dsdt_aml));
+    void *table = begin(b, bytes);
 
-    if (dsdt)
-        memcpy(dsdt, dsdt_aml, sizeof(dsdt_aml));
-    return dsdt;
+    if (table)
+        memcpy(table, aml, bytes);
+    return table;
 }
 
 static void *add_facs(struct builder *b)
@@ -224,6 +234,38 @@ static void *add_madt(struct builder *b, unsigned vcpus)
     return m;
 }
 
+static void add_range(struct builder *b, unsigned index, const struct pmap_window *window)
+{
+    /* 66f0d379-b4f3-4074-ac43-0d3318b78cdb: byte-addressable persistent memory */
+    static const uint8_t persistent[16] = { 0x79, 0xd3, 0xf0, 0x66, 0xf3, 0xb4, 0x74, 0x40,
+                                            0xac, 0x43, 0x0d, 0x33, 0x18, 0xb7, 0x8c, 0xdb };
+    struct acpi_nfit_range *r = reserve(b, sizeof(*r));
+
+    if (!r)
+        return;
+    *r = (struct acpi_nfit_range){ .type = ACPI_NFIT_RANGE, .length = sizeof(*r), .index = (uint16_t)index,
+                                   .base = window->base, .size = window->size,
+                                   .attributes = EFI_MEMORY_WB | EFI_MEMORY_NV };
+    memcpy(r->guid, persistent, sizeof(persistent));
+}
+
+/* Ranges alone: without the modules behind them, systems take each as one disk. No cache needs to be flushed. */
+static void *add_nfit(struct builder *b, const struct pmap_window *windows, unsigned count)
+{
+    struct acpi_nfit *n = begin(b, sizeof(*n));
+    struct acpi_nfit_capabilities *c;
+
+    for (unsigned i = 0; i < count; i++)
+        add_range(b, i + 1, &windows[i]);
+    c = reserve(b, sizeof(*c));
+    if (!c)
+        return NULL;
+    *c = (struct acpi_nfit_capabilities){ .type = ACPI_NFIT_CAPABILITIES, .length = sizeof(*c), .highest = 1,
+                                          .capabilities = NFIT_CACHES_KEPT | NFIT_MEMORY_KEPT };
+    fill_header(&n->header, "NFIT", NFIT_REVISION, (size_t)(b->buf + b->used - (uint8_t *)n));
+    return n;
+}
+
 /* The RSDT (32-bit addresses) or the XSDT. */
 static void *add_root(struct builder *b, const char *signature, size_t width, const uint64_t *tables, unsigned count)
 {
@@ -249,23 +291,36 @@ static void fill_rsdp(struct acpi_rsdp *r, uint32_t rsdt, uint32_t xsdt)
     r->extended_checksum = checksum(r, sizeof(*r));
 }
 
-/* vcpus 1 to 64. The root pointer is at the start of the buffer. No locks. */
-int board_acpi_build(unsigned vcpus, void *buf, size_t size)
+/* What the roots name; NULL where one did not fit. */
+static unsigned add_tables(struct builder *b, unsigned vcpus, const struct pmap_window *windows, unsigned count,
+                           const void *out[MAX_TABLES])
+{
+    void *facs = add_facs(b), *dsdt = add_aml(b, dsdt_aml, sizeof(dsdt_aml));
+    unsigned n = 0;
+
+    out[n++] = dsdt ? add_fadt(b, facs, dsdt) : NULL;
+    out[n++] = add_madt(b, vcpus);
+    if (count) {
+        out[n++] = add_nfit(b, windows, count);
+        out[n++] = add_aml(b, nvdimm_aml, sizeof(nvdimm_aml));
+    }
+    return n;
+}
+
+/* The root pointer is at the start of the buffer. No locks. */
+int board_acpi_build(unsigned vcpus, const struct pmap_window *windows, unsigned count, void *buf, size_t size)
 {
     struct builder b = { .buf = buf, .size = size };
     struct acpi_rsdp *rsdp = begin(&b, sizeof(*rsdp));
-    void *facs = add_facs(&b), *dsdt = add_dsdt(&b);
-    void *fadt = dsdt ? add_fadt(&b, facs, dsdt) : NULL;
-    void *madt = fadt ? add_madt(&b, vcpus) : NULL;
-    uint64_t tables[2];
+    const void *tables[MAX_TABLES];
+    uint64_t addresses[MAX_TABLES];
+    unsigned n = add_tables(&b, vcpus, windows, count, tables);
     void *rsdt, *xsdt;
 
-    if (!madt)
-        return -ENOSPC;
-    tables[0] = address_of(&b, fadt);
-    tables[1] = address_of(&b, madt);
-    rsdt = add_root(&b, "RSDT", sizeof(uint32_t), tables, ARRAY_SIZE(tables));
-    xsdt = add_root(&b, "XSDT", sizeof(uint64_t), tables, ARRAY_SIZE(tables));
+    for (unsigned i = 0; i < n && !b.full; i++)
+        addresses[i] = address_of(&b, tables[i]);
+    rsdt = add_root(&b, "RSDT", sizeof(uint32_t), addresses, n);
+    xsdt = add_root(&b, "XSDT", sizeof(uint64_t), addresses, n);
     if (b.full)
         return -ENOSPC;
     fill_rsdp(rsdp, address_of(&b, rsdt), address_of(&b, xsdt));

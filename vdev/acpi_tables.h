@@ -97,4 +97,24 @@ struct acpi_madt_nmi {
     uint8_t lint;
 } ACPI_PACKED;
 
+/* NVDIMM firmware interface table (5.2.25). */
+struct acpi_nfit {
+    struct acpi_header header;
+    uint32_t reserved;
+} ACPI_PACKED;
+
+struct acpi_nfit_range {
+    uint16_t type, length, index, flags;
+    uint32_t reserved, proximity;
+    uint8_t guid[16];
+    uint64_t base, size, attributes;
+} ACPI_PACKED;
+
+struct acpi_nfit_capabilities {
+    uint16_t type, length;
+    uint8_t highest, reserved0[3];
+    uint32_t capabilities, reserved1;
+} ACPI_PACKED;
+
+enum { ACPI_NFIT_RANGE = 0, ACPI_NFIT_CAPABILITIES = 7 };
 enum { ACPI_MADT_LAPIC = 0, ACPI_MADT_IOAPIC = 1, ACPI_MADT_OVERRIDE = 2, ACPI_MADT_LAPIC_NMI = 4 };

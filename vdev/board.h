@@ -3,6 +3,7 @@
 #pragma once
 
 #include "lib/types.h"
+#include "numa/pmap.h"
 #include "vdev/timer.h"
 #include "vmx/apicv.h"
 
@@ -123,9 +124,9 @@ void board_get_stats(struct board *b, struct board_stats *out);
 
 /*
  * Guest ACPI tables: writes RSDP at BOARD_ACPI_RSDP and tables after it into buf, which will be placed at
- * guest-physical BOARD_ACPI_BASE. Returns bytes used or -ENOSPC.
+ * guest-physical BOARD_ACPI_BASE. vcpus 1 to 64; the windows are persistent memory. Returns bytes used or -ENOSPC.
  */
 #define BOARD_ACPI_BASE 0xe0000ull
 #define BOARD_ACPI_SIZE 0x10000ull
 #define BOARD_ACPI_RSDP BOARD_ACPI_BASE
-int board_acpi_build(unsigned vcpus, void *buf, size_t size);
+int board_acpi_build(unsigned vcpus, const struct pmap_window *windows, unsigned count, void *buf, size_t size);

@@ -14,7 +14,7 @@ static struct image images[MAX_IMAGES];
 
 static int read_memory(const struct image *image, uint64_t block, void *page)
 {
-    uint64_t offset = block * IMAGE_BLOCK, n = MIN(IMAGE_BLOCK, image->size - offset);
+    uint64_t offset = block * IMAGE_BLOCK, n = offset < image->size ? MIN(IMAGE_BLOCK, image->size - offset) : 0;
 
     memcpy(page, (const char *)image->data + offset, n);
     memset((char *)page + n, 0, IMAGE_BLOCK - n);

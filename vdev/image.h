@@ -15,7 +15,7 @@ struct image;
 
 /* Where an image is. */
 struct image_backend {
-    /* Reads a block that begins inside the image; what is behind the image's end is zero. 0, -EIO. */
+    /* Reads a block; what is behind the image's end is zero. 0, -EIO. */
     int (*read)(const struct image *image, uint64_t block, void *page);
 };
 
@@ -31,10 +31,7 @@ struct image {
 /* The image that is in memory there, at most 2 GiB; the same for the same data. NULL: too many. Any processor. */
 struct image *image_in_memory(const void *data, uint64_t size);
 
-/*
- * The page with a block that begins inside the image, and a reference to it for the caller: commons_drop. -EIO,
- * -ENOMEM. Any processor.
- */
+/* The page with a block, and a reference to it for the caller: commons_drop. -EIO, -ENOMEM. Any processor. */
 int image_page(struct image *image, uint64_t block, struct hpa *page);
 
 /* Lets blocks go that nobody has in memory but the cache: so many, or all there are; how many. Any processor. */

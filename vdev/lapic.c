@@ -117,7 +117,7 @@ void lapic_touch(struct lapic *l)
     atomic_store_explicit(&l->news, true, memory_order_release);
 }
 
-/* What was posted in this word comes into the page. TMR follows acceptance: true if it has changed, or it was several. */
+/* What was posted in this word comes into the page, and TMR follows. True: TMR has changed, or it was several. */
 static inline bool collect_word(struct lapic *l, unsigned i, uint8_t *highest)
 {
     uint32_t bits = atomic_exchange(&l->posted[i], 0), level = atomic_load(&l->level[i]) & bits;

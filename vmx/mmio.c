@@ -190,6 +190,8 @@ void exit_ept_violation(struct vcpu *v)
         return;
     if (err == -ENOMEM)
         v->ops->stop(v, "the machine has no memory left for it");
+    else if (err == -EIO)
+        v->ops->stop(v, "a page of its disk cannot be read");
     else if (q & EPT_VIOLATION_FETCH)
         v->ops->stop(v, "it executes where there is no memory");
     else if (!(q & EPT_VIOLATION_TRANSLATED) || !(q & EPT_VIOLATION_LINEAR))

@@ -100,8 +100,10 @@ uint64_t pmap_memory(const struct pmap *pmap)
 
 static int fake_acpi_size = 4096;
 
-int board_acpi_build(unsigned vcpus, void *buf, size_t size)
+int board_acpi_build(unsigned vcpus, const struct pmap_window *windows, unsigned count, void *buf, size_t size)
 {
+    (void)windows;
+    (void)count;
     (void)size;
     memset(buf, 0, 4096);
     memcpy(buf, "RSD PTR ", 8);

@@ -21,13 +21,18 @@
 static uint8_t buf[BOARD_ACPI_SIZE];
 static int used;
 
-static void build(unsigned vcpus)
+static const struct pmap_window windows[] = { { .base = 4 * GIB, .size = 24 * MIB },
+                                              { .base = 5 * GIB, .size = 2 * MIB } };
+
+static void build_with(unsigned vcpus, unsigned count)
 {
     memset(buf, 0xee, sizeof(buf));
-    used = board_acpi_build(vcpus, buf, sizeof(buf));
+    used = board_acpi_build(vcpus, windows, count, buf, sizeof(buf));
     assert_in_range(used, 1, sizeof(buf));
     assert_int_equal(buf[used], 0xee);
 }
+
+static void build(unsigned vcpus) { build_with(vcpus, 0); }
 
 static void *at(uint64_t gpa, size_t bytes)
 {
@@ -69,14 +74,17 @@ static struct acpi_fadt *fadt(void)
     return (struct acpi_fadt *)table(address, "FACP");
 }
 
-static struct acpi_madt *madt(void)
+/* What the root names behind the FADT. */
+static struct acpi_header *further(unsigned n, const char *signature)
 {
     struct acpi_header *xsdt = table(rsdp()->xsdt, "XSDT");
     uint64_t address;
 
-    memcpy(&address, (uint8_t *)(xsdt + 1) + 8, 8);
-    return (struct acpi_madt *)table(address, "APIC");
+    memcpy(&address, (uint8_t *)(xsdt + 1) + n * 8, 8);
+    return table(address, signature);
 }
+
+static struct acpi_madt *madt(void) { return (struct acpi_madt *)further(1, "APIC"); }
 
 static void test_roots(void **state)
 {
@@ -195,20 +203,49 @@ static void test_madt(void **state)
     }
 }
 
+static void test_nfit(void **state)
+{
+    const struct acpi_nfit_range *range;
+    const struct acpi_nfit_capabilities *c;
+    struct acpi_header *nfit;
+
+    (void)state;
+    build_with(1, 2);
+    assert_int_equal(table(rsdp()->xsdt, "XSDT")->length, 36 + 4 * 8);
+    assert_int_equal(table(rsdp()->rsdt, "RSDT")->length, 36 + 4 * 4);
+    nfit = further(2, "NFIT");
+    assert_int_equal(nfit->length, 40 + 2 * 56 + 16);
+    range = (const struct acpi_nfit_range *)((struct acpi_nfit *)nfit + 1);
+    for (unsigned i = 0; i < 2; i++, range++) {
+        assert_int_equal(range->type, ACPI_NFIT_RANGE);
+        assert_int_equal(range->length, 56);
+        assert_int_equal(range->index, i + 1);
+        assert_int_equal(range->flags, 0);
+        assert_int_equal(range->base, windows[i].base);
+        assert_int_equal(range->size, windows[i].size);
+        assert_int_equal(range->attributes, 0x8008);
+    }
+    c = (const struct acpi_nfit_capabilities *)range;
+    assert_int_equal(c->type, ACPI_NFIT_CAPABILITIES);
+    assert_int_equal(c->length, 16);
+    assert_int_equal(c->capabilities, 3);
+    further(3, "SSDT");
+}
+
 static void test_every_size_too_small_is_refused(void **state)
 {
     int need;
 
     (void)state;
-    build(64);
+    build_with(64, 2);
     need = used;
     for (int size = 0; size < need; size++) {
         uint8_t *small = malloc((size_t)size);          /* the sanitizer watches its end */
 
-        assert_int_equal(board_acpi_build(64, small, (size_t)size), -ENOSPC);
+        assert_int_equal(board_acpi_build(64, windows, 2, small, (size_t)size), -ENOSPC);
         free(small);
     }
-    assert_int_equal(board_acpi_build(64, buf, (size_t)need), need);
+    assert_int_equal(board_acpi_build(64, windows, 2, buf, (size_t)need), need);
 }
 
 static void disassemble(const struct acpi_header *h, const char *dir)
@@ -235,10 +272,12 @@ static void test_iasl_reads_them(void **state)
     if (system("command -v iasl > /dev/null") != 0)
         skip();
     assert_non_null(mkdtemp(dir));
-    build(4);
+    build_with(4, 2);
     disassemble(&fadt()->header, dir);
     disassemble(&madt()->header, dir);
     disassemble(table(fadt()->x_dsdt, "DSDT"), dir);
+    disassemble(further(2, "NFIT"), dir);
+    disassemble(further(3, "SSDT"), dir);
     snprintf(line, sizeof(line), "rm -r %s", dir);
     assert_int_equal(system(line), 0);
 }
@@ -387,6 +426,7 @@ int main(void)
         cmocka_unit_test(test_roots),
         cmocka_unit_test(test_fadt),
         cmocka_unit_test(test_madt),
+        cmocka_unit_test(test_nfit),
         cmocka_unit_test(test_every_size_too_small_is_refused),
         cmocka_unit_test(test_iasl_reads_them),
         cmocka_unit_test_setup(test_pm_timer, setup_pm),

@@ -548,17 +548,20 @@ static void test_not_in_this_version(void **state)
 }
 
 #define BAD_DISK(value) \
-    bad(VM("disk = " value), "m.conf:4: disk: expected PATH,cow,discard or PATH,readonly, found \"" value "\"")
+    bad(VM("disk = " value), "m.conf:4: disk: expected PATH,cow,discard, PATH,readonly or PATH,dax, found \"" value "\"")
 
 static void test_disks(void **state)
 {
     (void)state;
-    good(VM("disk = \\root.img , cow , discard\ndisk = /data.img,readonly"));
-    assert_int_equal(config.vm[0].disks, 2);
+    good(VM("disk = \\root.img , cow , discard\ndisk = /data.img,readonly\ndisk = d, dax"));
+    assert_int_equal(config.vm[0].disks, 3);
     assert_string_equal(config.vm[0].disk[0].image.path, "\\root.img");
     assert_false(config.vm[0].disk[0].readonly);
     assert_string_equal(config.vm[0].disk[1].image.path, "/data.img");
     assert_true(config.vm[0].disk[1].readonly);
+    assert_false(config.vm[0].disk[1].dax);
+    assert_true(config.vm[0].disk[2].dax);
+    assert_false(config.vm[0].disk[2].readonly);
     BAD_DISK("");
     BAD_DISK("\\root.img");
     BAD_DISK("\\root.img,cow");
@@ -567,6 +570,9 @@ static void test_disks(void **state)
     BAD_DISK("\\root.img,readonly,more");
     BAD_DISK("\\root.img,readonly,");
     BAD_DISK("\\root.img,exclusive");
+    BAD_DISK("\\root.img,dax,readonly");
+    bad(VM("disk = a,readonly\ndisk = a,dax\nshare = off"),
+        "m.conf:1: [vm a]: disk: dax shares the image's pages, expected no share = off");
     bad(VM("disk = ,readonly"), "m.conf:4: disk: expected a path such as \\guests\\vmlinuz, found nothing");
     bad(VM("disk = a,readonly\ndisk = a,readonly\ndisk = a,readonly\ndisk = a,readonly\ndisk = a,readonly"),
         "m.conf:8: disk: expected at most 4 disks in a VM");

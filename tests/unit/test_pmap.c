@@ -282,6 +282,91 @@ static void test_destroyed_in_parts(void **state)
     assert_int_equal(free_pages(), before);
 }
 
+/* A window's pages: of the commons, each with its number in it; the source has the first reference. */
+static struct hpa sources[1024];
+static unsigned fetched;
+
+static int source_page(void *ctx, uint64_t n, struct hpa *page)
+{
+    fetched++;
+    if (n == *(uint64_t *)ctx)
+        return -EIO;
+    if (!sources[n].v) {
+        sources[n] = page_alloc(0, PAGE_ORDER_4K, PAGE_PRIVATE);
+        memset(hpa_ptr(sources[n]), (int)(n % 251 + 1), PAGE_SIZE);
+        commons_add(sources[n], COMMONS_FILES, (uint32_t)n + 1);
+    }
+    commons_hold(sources[n]);
+    *page = sources[n];
+    return 0;
+}
+
+static void test_windows(void **state)
+{
+    uint64_t before = free_pages(), broken = 9;
+    const struct pmap_source source = { source_page, &broken };
+    struct gpa at[2], second;
+    struct pmap m[2];
+    uint8_t bytes[2];
+
+    fetched = 0;
+    for (unsigned v = 0; v < 2; v++) {
+        assert_int_equal(pmap_init(&m[v], (uint16_t)(v + 1), 16 * MIB, 1), 0);
+        assert_int_equal(pmap_add_window(&m[v], 0, PAGE_SIZE, source, &at[v]), -EINVAL);
+        assert_int_equal(pmap_add_window(&m[v], 0, 4 * MIB, source, &at[v]), 0);
+        assert_int_equal(at[v].v, PMAP_HIGH_BASE);
+        assert_int_equal(pmap_memory(&m[v]), 16 * MIB);
+    }
+    assert_int_equal(pmap_add_window(&m[0], PAGE_SIZE, 2 * MIB, source, &second), -EINVAL);
+    assert_int_equal(pmap_add_window(&m[0], 2 * MIB, 2 * MIB, source, &second), 0);
+    assert_int_equal(second.v, PMAP_HIGH_BASE + PMAP_WINDOW_ALIGN);
+
+    /* Where it is, and where nothing is. */
+    assert_true(pmap_is_ram(&m[0], at[0], 4 * MIB));
+    assert_false(pmap_is_ram(&m[0], at[0], 4 * MIB + 1));
+    assert_false(pmap_is_ram(&m[0], GPA(at[0].v + 4 * MIB), 1));
+    assert_int_equal(pmap_fault(&m[0], GPA(at[0].v + 4 * MIB), 0, false), -EFAULT);
+    assert_int_equal(pmap_fault(&m[0], GPA(second.v + 4 * MIB), 0, false), -EFAULT);
+    assert_int_equal(fetched, 0);
+
+    /* Read: the source's page in both VMs, mapped read-only. By the hypervisor too, over a border. */
+    assert_int_equal(pmap_fault(&m[0], GPA(at[0].v + 5 * PAGE_SIZE + 7), 0, false), 0);
+    assert_int_equal(ept_lookup(&m[0].ept[0], GPA(at[0].v + 5 * PAGE_SIZE)).hpa.v, sources[5].v);
+    assert_int_equal(ept_lookup(&m[0].ept[0], GPA(at[0].v + 5 * PAGE_SIZE)).prot, EPT_R | EPT_X);
+    assert_int_equal(pmap_read(&m[1], GPA(at[1].v + 6 * PAGE_SIZE - 1), bytes, 2), 0);
+    assert_int_equal(bytes[0] << 8 | bytes[1], 6 << 8 | 7);
+    assert_int_equal(m[1].counts.files, 2);
+
+    /* The first access is a write, the short way first; then it is the VM's own, and nobody else's. */
+    assert_false(pmap_touch(&m[0], GPA(at[0].v + 7 * PAGE_SIZE), 0));
+    assert_int_equal(pmap_fault(&m[0], GPA(at[0].v + 7 * PAGE_SIZE), 0, true), 0);
+    assert_int_equal(pmap_write(&m[0], GPA(at[0].v + 7 * PAGE_SIZE), "x", 1), 0);
+    assert_int_equal(pmap_read(&m[0], GPA(at[0].v + 7 * PAGE_SIZE), bytes, 2), 0);
+    assert_int_equal(bytes[0] << 8 | bytes[1], 'x' << 8 | 8);
+    assert_int_equal(pmap_zero(&m[0], GPA(at[0].v + 8 * PAGE_SIZE + 1), 1), 0);
+    assert_int_equal(pmap_read(&m[0], GPA(at[0].v + 8 * PAGE_SIZE), bytes, 2), 0);
+    assert_int_equal(bytes[0] << 8 | bytes[1], 9 << 8);
+    assert_int_equal(pmap_read(&m[1], GPA(at[1].v + 7 * PAGE_SIZE), bytes, 1), 0);
+    assert_int_equal(bytes[0], 8);
+
+    /* The other window has memory of its own first, then the source's; a page that cannot be read is an error each time. */
+    assert_int_equal(pmap_write(&m[0], GPA(second.v + 2 * MIB - 1), "l", 1), 0);
+    assert_int_equal(pmap_read(&m[0], GPA(second.v + 2 * MIB - 1), bytes, 2), 0);
+    assert_int_equal(bytes[0] << 8 | bytes[1], 'l' << 8 | 1);
+    assert_int_equal(pmap_read(&m[0], second, bytes, 1), 0);
+    assert_int_equal(bytes[0], 0);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(pmap_fault(&m[0], GPA(at[0].v + 9 * PAGE_SIZE), 0, false), -EIO);
+    assert_int_equal(pmap_write(&m[0], GPA(at[0].v + 9 * PAGE_SIZE - 1), "xx", 2), -EIO);
+    for (unsigned v = 0; v < 2; v++)
+        pmap_destroy(&m[v]);
+    for (unsigned i = 0; i < ARRAY_SIZE(sources); i++)
+        if (sources[i].v)
+            commons_drop(sources[i]); /* the last reference, or this is a panic */
+    memset(sources, 0, sizeof(sources));
+    assert_int_equal(free_pages(), before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -297,6 +382,7 @@ int main(void)
         cmocka_unit_test_setup(test_nothing_leaks, setup),
         cmocka_unit_test_setup(test_out_of_memory, setup),
         cmocka_unit_test_setup(test_destroyed_in_parts, setup),
+        cmocka_unit_test_setup(test_windows, setup),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
