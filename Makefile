@@ -27,7 +27,7 @@ CRT0     := $(EFI_LIB)/crt0-efi-x86_64.o
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all image run test check soak bench bench-memory install-deps clean help boot-test
+.PHONY: all image run test check soak bench bench-numa bench-memory install-deps clean help boot-test
 all: $(BUILD)/mirrorball.efi
 
 # --- the hypervisor ---------------------------------------------------------------------------------------------
@@ -178,9 +178,14 @@ soak: install-deps ## the long boot scenarios, then the model of invalidation fo
 	@tests/run --long
 	@SOAK_STEPS=$(SOAK_STEPS) $(BUILD)/host/test_invalidation
 
-bench: install-deps ## measure: native Linux against a guest, on the same emulator
+bench: install-deps ## measure: native Linux against a guest, on the same emulator; then as bench-numa
 	@$(MAKE) --no-print-directory all guests $(EFI_HELPERS)
 	@scripts/bench
+	@scripts/bench-numa
+
+bench-numa: install-deps ## measure: how much of a guest's memory is local on two and four nodes, and what moves
+	@$(MAKE) --no-print-directory all guests
+	@scripts/bench-numa
 
 bench-memory: install-deps ## measure: what up to eight Debian guests cost in memory, half an hour
 	@$(MAKE) --no-print-directory all drivers

@@ -5,13 +5,14 @@
 
 /*
  * For the placement of memory: all processors use memory in one of these ways, which a key on the serial line chooses.
- * Processor 0 touches everything first. Never ends.
+ * Processor 0 touches everything first. Never ends. No interrupt comes, but they are on, for Bochs 2.7 keeps those of
+ * the machine from ending the run of a guest that has them off.
  */
 #define MAX_CPUS     8u
 #define OWN_PAGES    1024u     /* each processor's share of what one uses alone */
 #define TABLE_PAGES  512u
 #define QUEUE_PAGES  64u
-#define TURN_MS      300u      /* in ping-pong: how long one keeps the pages */
+#define TURN_MS      300u      /* in ping-pong: how long one keeps the pages, if the command line does not say it */
 #define REGION(n)    ((volatile uint64_t *)(8 * MIB + (n) * 4 * MIB))
 #define TABLE        REGION(0)
 #define QUEUE        ((volatile uint64_t *)(14 * MIB))
@@ -20,6 +21,7 @@
 static volatile unsigned phase = 'i';
 static volatile unsigned cpus = 1;
 static volatile uint64_t ticks_per_ms = 1;
+static volatile uint64_t turn_ms = TURN_MS;
 static uint64_t sink[MAX_CPUS];
 
 static volatile uint64_t *word(volatile uint64_t *region, unsigned page) { return region + page * (PAGE_SIZE / 8); }
@@ -55,7 +57,7 @@ static void work(unsigned number, uint64_t *sum)
         write_all(QUEUE, QUEUE_PAGES);
         break;
     case 'p': /* to and fro */
-        if (rdtsc() / (ticks_per_ms * TURN_MS) % cpus == number)
+        if (rdtsc() / (ticks_per_ms * turn_ms) % cpus == number)
             write_all(QUEUE, QUEUE_PAGES);
         break;
     case 'a': /* everything */
@@ -72,6 +74,7 @@ static void work_for_ever(unsigned number)
 {
     uint64_t sum = 0;
 
+    sti();
     for (;;) {
         work(number, &sum);
         if (phase == 's')
@@ -91,6 +94,15 @@ static void find_rate(void)
     ticks_per_ms = (rdtsc() - start) / 10;
 }
 
+static void find_turn(const char *arguments)
+{
+    uint64_t n = 0;
+
+    for (; *arguments >= '0' && *arguments <= '9'; arguments++)
+        n = n * 10 + (uint64_t)(*arguments - '0');
+    turn_ms = n ? n : TURN_MS;
+}
+
 static int key(void)
 {
     return inb(0x3fd) & 1 ? inb(0x3f8) : 0;
@@ -102,14 +114,15 @@ void guest_main(const char *arguments)
     uint32_t ids[MAX_CPUS];
     uint64_t sum = 0;
 
-    (void)arguments;
     find_rate();
+    find_turn(arguments);
     write_all(REGION(0), 2048);
     cpus = acpi_cpus(ids, MAX_CPUS);
     for (unsigned n = 0; n < cpus; n++)
         write_all(OWN(n), OWN_PAGES);
     start_cpus(work_for_ever);
     print("numa: %u processors, %lu ticks a millisecond\n", cpus, ticks_per_ms);
+    sti();
     for (;;) {
         int k = key();
 
