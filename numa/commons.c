@@ -121,14 +121,32 @@ void commons_hold(struct hpa page)
     atomic_fetch_add(&page_of(page)->refs, 1);
 }
 
-/* Lock held. */
+static bool is_copy(uint32_t frame) { return frame && page_of(frame_page(frame))->kind == PAGE_REPLICA; }
+
+/* Takes the copies behind *f out of the chain, as a list of their own in front of rest; returns the list. Lock held. */
+static uint32_t cut_copies(uint32_t *f, uint32_t rest)
+{
+    uint32_t first = *f, *end = f;
+
+    if (!is_copy(first))
+        return rest;
+    while (is_copy(*end))
+        end = &page_of(frame_page(*end))->link;
+    *f = *end;
+    *end = rest;
+    return first;
+}
+
+/* The page stays the head of a list with its copies. Lock held. */
 static void unlink_page(uint64_t b, struct hpa page)
 {
-    uint32_t *f = &buckets[b], frame = (uint32_t)(page.v >> PAGE_SHIFT);
+    uint32_t *f = &buckets[b], frame = (uint32_t)(page.v >> PAGE_SHIFT), copies;
 
     while (*f != frame)
         f = &page_of(frame_page(*f))->link;
+    copies = cut_copies(&page_of(page)->link, 0);
     *f = page_of(page)->link;
+    page_of(page)->link = copies;
 }
 
 /* If n references are left: takes the page out of its chain, where nobody can find it any more. */
@@ -146,23 +164,128 @@ static bool remove_if(struct hpa page, uint32_t n)
     return last;
 }
 
+uint64_t commons_free_copies(struct hpa first)
+{
+    uint64_t n = 0;
+
+    for (struct hpa next; first.v; first = next, n++) {
+        next = frame_page(page_of(first)->link);
+        page_free(first, PAGE_ORDER_4K);
+    }
+    return n;
+}
+
 void commons_drop(struct hpa page)
 {
     if (atomic_fetch_sub(&page_of(page)->refs, 1) > 1)
         return;
     remove_if(page, 0); /* whoever has dropped the last one is alone: nobody takes it from 0 */
-    page_free(page, PAGE_ORDER_4K);
+    commons_free_copies(page);
 }
 
-bool commons_withdraw(struct hpa page)
+bool commons_withdraw(struct hpa page, struct hpa *copies)
 {
     struct mpage *p = page_of(page);
 
     if (atomic_load(&p->refs) != 1 || !remove_if(page, 1))
         return false;
+    *copies = frame_page(p->link);
     p->hash = 0;
     page_set_kind(page, PAGE_PRIVATE);
     return true;
+}
+
+/* The copy of a page on a node; HPA_NONE: there is none. Lock held. */
+static struct hpa copy_on(struct hpa page, unsigned node)
+{
+    uint32_t f = page_of(page)->link;
+
+    while (is_copy(f) && page_of(frame_page(f))->node != node)
+        f = page_of(frame_page(f))->link;
+    return is_copy(f) ? frame_page(f) : HPA_NONE;
+}
+
+struct hpa commons_on(struct hpa page, unsigned node)
+{
+    struct mpage *p = page_of(page);
+    struct spinlock *lock = lock_of(bucket_of(p->space, p->hash));
+    struct hpa copy;
+
+    if (p->node == node)
+        return page;
+    spin_lock(lock);
+    copy = copy_on(page, node);
+    spin_unlock(lock);
+    return copy.v ? copy : page;
+}
+
+uint8_t commons_nodes(struct hpa page)
+{
+    struct mpage *p = page_of(page);
+    struct spinlock *lock = lock_of(bucket_of(p->space, p->hash));
+    uint8_t nodes = (uint8_t)BIT(p->node);
+
+    spin_lock(lock);
+    for (uint32_t f = p->link; is_copy(f); f = page_of(frame_page(f))->link)
+        nodes |= (uint8_t)BIT(page_of(frame_page(f))->node);
+    spin_unlock(lock);
+    return nodes;
+}
+
+/* Filled before anybody can find it. */
+static bool add_copy(struct hpa page, unsigned node)
+{
+    struct mpage *p = page_of(page);
+    struct spinlock *lock = lock_of(bucket_of(p->space, p->hash));
+    struct hpa copy = page_alloc(node, PAGE_ORDER_4K, PAGE_REPLICA);
+
+    if (!copy.v || page_of(copy)->node != node) {
+        if (copy.v)
+            page_free(copy, PAGE_ORDER_4K); /* from another node: no help */
+        return false;
+    }
+    memcpy(hpa_ptr(copy), hpa_ptr(page), PAGE_SIZE);
+    page_of(copy)->hash = 0; /* nobody's key */
+    spin_lock(lock);
+    page_of(copy)->link = p->link;
+    p->link = (uint32_t)(copy.v >> PAGE_SHIFT);
+    spin_unlock(lock);
+    return true;
+}
+
+unsigned commons_copy(struct hpa page, uint8_t nodes)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < page_nodes(); i++)
+        n += nodes & BIT(i) && add_copy(page, i);
+    return n;
+}
+
+static uint64_t take_from(uint64_t b, uint32_t *list)
+{
+    uint64_t n = 0;
+
+    for (uint32_t *f = &buckets[b]; *f; f = &page_of(frame_page(*f))->link) {
+        uint32_t before = *list;
+
+        *list = cut_copies(&page_of(frame_page(*f))->link, before);
+        for (uint32_t c = *list; c != before; c = page_of(frame_page(c))->link)
+            n++;
+    }
+    return n;
+}
+
+struct hpa commons_take_copies(uint64_t pages)
+{
+    uint32_t list = 0;
+
+    for (uint64_t b = 0, n = 0; b <= mask && n < pages; b++) {
+        spin_lock(lock_of(b));
+        n += take_from(b, &list);
+        spin_unlock(lock_of(b));
+    }
+    return frame_page(list);
 }
 
 static uint64_t meeting_of(uint16_t space, uint32_t key)

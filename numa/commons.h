@@ -26,12 +26,33 @@ struct hpa commons_zero(unsigned node);
 struct hpa commons_get(uint16_t space, uint32_t key, const void *bytes);
 /* A private 4 KiB page becomes part of the commons, its one reference the caller's. It is not written from now on. */
 void commons_add(struct hpa page, uint16_t space, uint32_t key);
+/*
+ * A page may have copies, one on a node, for all who share it: it does not change. They are behind it in its chain and
+ * go with it. The caller has a reference to the page.
+ */
+/* What a node uses: its copy, or the page itself. */
+struct hpa commons_on(struct hpa page, unsigned node);
+/* The nodes that have it: a bit mask. */
+uint8_t commons_nodes(struct hpa page);
+/* Makes copies on these nodes, which have none, as far as they have memory. How many. One processor at a time. */
+unsigned commons_copy(struct hpa page, uint8_t nodes);
+/*
+ * Takes about this many copies, if there are, out of the chains, where nobody finds them any more. They are to be freed
+ * by commons_free_copies once no processor reaches them. HPA_NONE: there are none.
+ */
+struct hpa commons_take_copies(uint64_t pages);
+/* How many. */
+uint64_t commons_free_copies(struct hpa first);
+
 /* One more reference to a page to which the caller has one. */
 void commons_hold(struct hpa page);
 /* The caller's pmap entry no longer names it, and no processor can reach it that way any more. */
 void commons_drop(struct hpa page);
-/* If the caller has the only reference: the page is private again (sharer is the caller's to set), and true. */
-bool commons_withdraw(struct hpa page);
+/*
+ * If the caller has the only reference: the page is private again (sharer is the caller's to set), and true. *copies are
+ * to be freed by commons_free_copies once no processor reaches them.
+ */
+bool commons_withdraw(struct hpa page, struct hpa *copies);
 
 /*
  * Pages that may have equals: another private page of this space and key that was left here before; HPA_NONE: none, and

@@ -121,7 +121,10 @@ static int own_shared(struct pmap *pmap, uint64_t *e, struct gpa gpa, unsigned n
     struct hpa old = HPA(*e & P_ADDR), page;
     uint64_t *count = pmap_shared_like(pmap, old);
 
-    if (commons_withdraw(old)) {
+    if (commons_withdraw(old, &page)) {
+        if (pmap->nodes > 1) /* copies may be mapped, also some that move_reclaim has just taken */
+            pmap_detach(pmap, gpa);
+        commons_free_copies(page);
         claim(pmap, old, gpa);
         *e &= ~P_SHARED;
         --*count;

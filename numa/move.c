@@ -2,6 +2,7 @@
 /* Copyright (C) 2026 The Mirrorball authors */
 #include "numa/move.h"
 #include "lib/string.h"
+#include "numa/commons.h"
 
 static struct hpa first_of(uint64_t e) { return HPA(e & P_ADDR); }
 static struct hpa next_of(struct hpa copy) { return HPA((uint64_t)page_of(copy)->next << PAGE_SHIFT); }
@@ -160,6 +161,59 @@ bool move_replicate(struct pmap *pmap, struct gpa gpa, uint8_t nodes)
     return true;
 }
 
+/* Does a node map another than the one it should, given that this is the page? */
+static bool is_far(struct pmap *pmap, struct gpa gpa, struct hpa page, bool copies)
+{
+    for (unsigned n = 0; n < pmap->nodes; n++) {
+        struct ept_mapping m = ept_lookup(&pmap->ept[n], gpa);
+
+        if (m.level && m.hpa.v != (copies ? commons_on(page, n).v : page.v))
+            return true;
+    }
+    return false;
+}
+
+void move_share(struct pmap *pmap, struct gpa gpa, struct hpa page, uint8_t nodes)
+{
+    pmap->moves.replications += page_short() ? 0 : commons_copy(page, nodes);
+    nodes = commons_nodes(page);
+    if (nodes & (nodes - 1) && is_far(pmap, gpa, page, true))
+        pmap_detach(pmap, gpa);
+}
+
+/* After this no processor of the VM reaches copies that the commons no longer have. */
+static void detach_copies(struct pmap *pmap, uint64_t number)
+{
+    struct gpa base = pmap_chunk_base(pmap, number);
+    uint64_t chunk = pmap->chunks[number];
+    bool found = false;
+
+    for (uint64_t i = 0; chunk && !(chunk & P_LARGE) && i < CHUNK_PAGES && !found; i++) {
+        struct gpa gpa = GPA(base.v + i * PAGE_SIZE);
+        uint64_t e = *pmap_entry(chunk, gpa);
+
+        found = e & P_SHARED && is_far(pmap, gpa, HPA(e & P_ADDR), false);
+    }
+    if (found)
+        pmap_detach_chunk(pmap, base);
+}
+
+/* The same for copies of shared pages: first nobody can map them any more, then nobody does, then they go. */
+static uint64_t reclaim_shared(uint64_t pages)
+{
+    struct hpa copies = commons_take_copies(pages);
+
+    for (uint16_t id = 1; copies.v && id <= PMAP_MAX_ID; id++) {
+        struct pmap *pmap = pmap_get(id);
+
+        for (uint64_t c = 0; pmap && c < pmap_chunk_count(pmap); c++)
+            detach_copies(pmap, c);
+        if (pmap)
+            spin_unlock(&pmap->lock);
+    }
+    return commons_free_copies(copies);
+}
+
 /* All that one chunk has. */
 static void reclaim_chunk(struct pmap *pmap, uint64_t number)
 {
@@ -190,5 +244,5 @@ uint64_t move_reclaim(uint64_t pages)
         sum += before - pmap->moves.replicas;
         spin_unlock(&pmap->lock);
     }
-    return sum;
+    return sum + (sum < pages ? reclaim_shared(pages - sum) : 0);
 }

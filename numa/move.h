@@ -9,13 +9,19 @@
  * guest never notices. The pmap's lock is held, but for move_reclaim.
  *
  * A replicated page is a chain: its pmap entry names the newest copy (PAGE_REPLICA), each copy the next, the last one
- * the page itself. All are mapped read-only, each on its node; nodes without one use the page itself.
+ * the page itself. All are mapped read-only, each on its node; nodes without one use the page itself. A shared page has
+ * its copies in the commons.
  */
 
 /* To this node, alone: whole if it is large; copies elsewhere are let go. False: no memory there, nothing was done. */
 bool move_migrate(struct pmap *pmap, struct gpa gpa, unsigned node);
 /* Copies of a small page on these nodes, which have none. False: memory is short, or none is left on any of them. */
 bool move_replicate(struct pmap *pmap, struct gpa gpa, uint8_t nodes);
+/*
+ * A page of the commons that gpa has gets copies on these nodes, for all who share it, unless memory is short; and
+ * where this VM maps another one than the nearest there is, that ends.
+ */
+void move_share(struct pmap *pmap, struct gpa gpa, struct hpa page, uint8_t nodes);
 /* A replicated page becomes a single one again, on this node if there is a copy. */
 void move_collapse(struct pmap *pmap, uint64_t *e, struct gpa gpa, unsigned node);
 

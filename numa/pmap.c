@@ -236,10 +236,10 @@ static struct ept_mapping wanted(struct pmap *pmap, struct gpa gpa, unsigned nod
         e = *pmap_entry(chunk, gpa);
     if (e & P_REPLICAS)
         return (struct ept_mapping){ .level = EPT_4K, .hpa = move_copy_on(e, node), .prot = EPT_R | EPT_X };
+    if (e & P_SHARED)
+        return (struct ept_mapping){ .level = EPT_4K, .hpa = commons_on(HPA(e & P_ADDR), node), .prot = EPT_R | EPT_X };
     if (e & P_PRESENT)
-        return (struct ept_mapping){
-            .level = EPT_4K, .hpa = HPA(e & P_ADDR), .prot = e & P_SHARED ? EPT_R | EPT_X : EPT_RWX,
-        };
+        return (struct ept_mapping){ .level = EPT_4K, .hpa = HPA(e & P_ADDR), .prot = EPT_RWX };
     whole = !chunk && pmap_is_ram(pmap, GPA(ALIGN_DOWN(gpa.v, PAGE_SIZE_2M)), PAGE_SIZE_2M);
     return (struct ept_mapping){
         .level = whole ? EPT_2M : EPT_4K, .hpa = commons_zero(node), .prot = EPT_R | EPT_X,

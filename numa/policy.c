@@ -24,6 +24,8 @@ static struct policy_choice choose(const struct page_use *use, struct policy_pag
 {
     uint8_t users = use->readers | use->writers, remote = users & (uint8_t)~page.copies;
 
+    if (page.shared) /* it stays where the others have it */
+        return (struct policy_choice){ remote ? POLICY_REPLICATE : POLICY_STAY, remote };
     if (one(users))
         return (struct policy_choice){ users == page.copies ? POLICY_STAY : POLICY_MIGRATE, users };
     if (!remote)

@@ -43,8 +43,8 @@ struct placement {
     uint64_t credit, last;     /* for moves: pages * ticks per second; TSC of the last payment */
 };
 
-/* A page as it is: the nodes that have a copy of it (one, if it is not replicated). */
-struct policy_page { uint8_t copies; bool large; };
+/* A page as it is: the nodes that have a copy of it (one, if it is not replicated); shared: others have it too. */
+struct policy_page { uint8_t copies; bool large, shared; };
 
 enum policy_move {
     POLICY_STAY,

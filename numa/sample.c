@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
 #include "numa/sample.h"
+#include "numa/commons.h"
 #include "numa/move.h"
 
 /* A part of the sample takes at most what is due for so long. */
@@ -51,16 +52,19 @@ static void count_uses(struct pmap *pmap, uint8_t users, uint8_t copies, unsigne
 /* One sampled page: of 2 MiB if the chunk is one, else of 4 KiB. */
 static void judge(struct pmap *pmap, struct gpa gpa, uint64_t e, uint8_t readers, uint8_t writers, uint64_t hz)
 {
-    bool large = e & P_LARGE;
-    struct hpa p = large ? HPA(e & P_ADDR) : move_page(e);
-    struct policy_page page = { large ? (uint8_t)BIT(page_of(p)->node) : move_nodes(e), large };
+    bool large = e & P_LARGE, shared = e & P_SHARED;
+    struct hpa p = large || shared ? HPA(e & P_ADDR) : move_page(e);
+    struct policy_page page = { .large = large, .shared = shared };
     struct policy_choice c;
 
+    page.copies = large ? (uint8_t)BIT(page_of(p)->node) : shared ? commons_nodes(p) : move_nodes(e);
     count_uses(pmap, readers | writers, page.copies, page_of(p)->node, large ? CHUNK_PAGES : 1);
-    if ((e & P_SHARED) || pmap->placement != PLACEMENT_FOLLOW)
-        return; /* others have it too, or it is told to: it stays where it is */
+    if (pmap->placement != PLACEMENT_FOLLOW)
+        return;
     c = policy_judge(&policy, &page_of(p)->use, page, readers, writers, hz);
-    if (c.move == POLICY_MIGRATE)
+    if (shared)
+        move_share(pmap, gpa, p, c.move == POLICY_REPLICATE ? c.nodes : 0);
+    else if (c.move == POLICY_MIGRATE)
         (void)move_migrate(pmap, gpa, (unsigned)__builtin_ctz(c.nodes));
     else if (c.move == POLICY_REPLICATE)
         (void)move_replicate(pmap, gpa, c.nodes);

@@ -93,10 +93,11 @@ int image_page(struct image *image, uint64_t block, struct hpa *page)
 /* If the cache has the only reference. */
 static bool let_go(uint32_t frame)
 {
-    struct hpa page = HPA((uint64_t)frame << PAGE_SHIFT);
+    struct hpa page = HPA((uint64_t)frame << PAGE_SHIFT), copies;
 
-    if (!commons_withdraw(page))
+    if (!commons_withdraw(page, &copies))
         return false;
+    commons_free_copies(copies); /* no guest has the page, so none maps them */
     page_free(page, PAGE_ORDER_4K);
     return true;
 }

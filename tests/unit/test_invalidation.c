@@ -37,6 +37,9 @@ static struct hpa model_unhook(struct ept *ept, struct gpa gpa);
 static void model_flush(struct ept *ept);
 static void model_free(struct hpa page, unsigned order);
 static void model_drop(struct hpa page);
+static uint64_t model_free_copies(struct hpa first);
+static void model_detach_copies(struct pmap *pmap, struct gpa gpa);
+static bool model_withdraw(struct hpa page, struct hpa *copies);
 static struct hpa model_get(uint16_t space, uint32_t key, const void *bytes);
 static uint32_t model_hash(const void *page);
 static struct ept_mapping model_lookup(const struct ept *ept, struct gpa gpa);
@@ -47,6 +50,11 @@ static void *model_copy(void *to, const void *from, size_t n);
 static void model_sample(struct ept *ept, struct gpa gpa, struct ept_use *use);
 
 /* Order matters: what a file defines is defined before calls of it are diverted. */
+#define memcpy     model_copy
+#define is_copy    is_shared_copy
+#include "numa/commons.c"
+#undef is_copy
+#undef memcpy
 #define apic_ipi   model_ipi
 #define cpu_pause  model_pause
 #include "ept/flush.c"
@@ -57,6 +65,8 @@ static void model_sample(struct ept *ept, struct gpa gpa, struct ept_use *use);
 #define page_free    model_free
 #define commons_drop model_drop
 #define commons_get  model_get
+#define commons_withdraw    model_withdraw
+#define commons_free_copies model_free_copies
 #define page_hash    model_hash
 #define ept_lookup   model_lookup
 #include "numa/pmap.c"
@@ -68,10 +78,14 @@ static void model_sample(struct ept *ept, struct gpa gpa, struct ept_use *use);
 #include "numa/reclaim.c"
 #undef pmap_detach_chunk
 #undef page_is_zero
+#undef commons_withdraw
 #define pmap_detach  model_detach
+#define pmap_detach_chunk model_detach_copies
 #define memcpy       model_copy
 #include "numa/move.c"
 #undef pmap_detach
+#undef pmap_detach_chunk
+#undef commons_free_copies
 #undef memcpy
 #define step         sample_step
 #define at           sample_at
@@ -116,6 +130,8 @@ enum mutation {
     RECLAIM_NO_FLUSH,          /* zeros are taken while processors inside go on with the large page */
     RECLAIM_LATE_DETACH,       /* found to be zero while they can be written */
     RECLAIM_NO_LOOK,           /* what was zero before the detach is taken for zero after it */
+    SHARED_STAYS_MAPPED,       /* copies of shared pages are let go while VMs map them */
+    WITHDRAWN_STAYS_MAPPED,    /* a page becomes private while nodes map copies */
     MUTATIONS,
 };
 
@@ -124,6 +140,7 @@ static const char *const mutation_names[] = {
     "no look",
     "move without flush", "move with a late flush", "move with a late detach", "stale replica", "no copy",
     "reclaim without flush", "reclaim with a late detach", "reclaim without a second look",
+    "shared copies stay mapped", "copies of a withdrawn page stay mapped",
 };
 
 struct cached { bool valid; uint64_t page; unsigned prot; };
@@ -141,6 +158,7 @@ static const char *violation;
 static struct { struct ept *ept; struct gpa gpa; bool clear, chunk; } late[256];
 static unsigned lates;
 static uint64_t ticks, seed, touches;
+static bool withdrawing;       /* a page is private again, its copies are not let go yet */
 
 static uint64_t machine_first, machine_end;
 
@@ -287,7 +305,8 @@ static void model_pause(void)
 
 static void model_clear(struct ept *ept, struct gpa gpa)
 {
-    if (mutation == NO_CLEAR || (mutation == NO_CLEAR_ON_NODE_1 && ept->pages.ctx))
+    if (mutation == NO_CLEAR || (mutation == NO_CLEAR_ON_NODE_1 && ept->pages.ctx) ||
+        (mutation == WITHDRAWN_STAYS_MAPPED && withdrawing))
         return;
     others_run();
     if (mutation == LATE_DETACH)
@@ -386,6 +405,17 @@ static void *model_copy(void *to, const void *from, size_t n)
     return to;
 }
 
+static void model_detach_copies(struct pmap *pmap, struct gpa gpa)
+{
+    if (mutation != SHARED_STAYS_MAPPED || (*pmap_chunk(pmap, gpa) & P_LARGE))
+        pmap_detach_chunk(pmap, gpa);
+}
+
+static bool model_withdraw(struct hpa page, struct hpa *copies)
+{
+    return withdrawing = commons_withdraw(page, copies);
+}
+
 /* Evidence as wild as it may be, of a few pages at a time: no processor need have used them. */
 static unsigned hot[3];
 
@@ -451,10 +481,18 @@ static void model_free(struct hpa page, unsigned order)
 
 static void model_drop(struct hpa page)
 {
-    if (page_of(page)->refs == 1)
-        check_unreachable(page, PAGE_SIZE);
+    for (unsigned n = 0; n < NODES && page_of(page)->refs == 1; n++)
+        check_unreachable(commons_on(page, n), PAGE_SIZE);
     commons_drop(page);
     others_run();
+}
+
+static uint64_t model_free_copies(struct hpa first)
+{
+    withdrawing = false;
+    for (struct hpa p = first; p.v; p = frame_page(page_of(p)->link))
+        check_unreachable(p, PAGE_SIZE);
+    return commons_free_copies(first);
 }
 
 static struct hpa model_get(uint16_t space, uint32_t key, const void *bytes)
@@ -517,6 +555,15 @@ static void check_owners(const struct cached *a, const struct cached *b)
             violate("a writable page has two owners");
 }
 
+/* A processor may go on with a shared page when its node has got a copy. 0: gpa has none. */
+static uint64_t shared_page(unsigned v, unsigned page)
+{
+    uint64_t chunk = *pmap_chunk(&vm[v], gpa_of(page));
+    uint64_t e = chunk && !(chunk & P_LARGE) ? *pmap_entry(chunk, gpa_of(page)) : 0;
+
+    return e & P_SHARED ? e & P_ADDR : 0;
+}
+
 static void check_all(void)
 {
     struct cached is[VMS][PAGES][NODES];
@@ -536,7 +583,7 @@ static void check_all(void)
             for (unsigned p = 0; p < PAGES && usable(c, v); p++) {
                 const struct cached *t = &cpu[c].tlb[v][p], *now = &is[v][p][node_of(c)];
 
-                if (t->valid && (t->page != now->page || (t->prot & ~now->prot)))
+                if (t->valid && ((t->page != now->page && t->page != shared_page(v, p)) || (t->prot & ~now->prot)))
                     violate("a processor keeps a translation that is not allowed");
             }
 }

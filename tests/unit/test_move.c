@@ -49,13 +49,13 @@ static int teardown(void **state)
 static uint64_t *entry_of(uint64_t gpa) { return pmap_entry(*pmap_chunk(&vm, GPA(gpa)), GPA(gpa)); }
 
 /* What a processor of this node does: it finds the page mapped or faults, and leaves its marks. */
-static void use(unsigned node, uint64_t gpa, bool write)
+static void use_of(struct pmap *pmap, unsigned node, uint64_t gpa, bool write)
 {
-    struct ept_mapping m = ept_lookup(&vm.ept[node], GPA(gpa));
-    uint64_t *t = (uint64_t *)vm.ept[node].root.v;
+    struct ept_mapping m = ept_lookup(&pmap->ept[node], GPA(gpa));
+    uint64_t *t = (uint64_t *)pmap->ept[node].root.v;
 
     if (!m.level || (write && !(m.prot & EPT_W)))
-        assert_int_equal(pmap_fault(&vm, GPA(gpa), node, write), 0);
+        assert_int_equal(pmap_fault(pmap, GPA(gpa), node, write), 0);
     for (unsigned l = EPT_ROOT;; l--) {
         uint64_t *e = &t[gpa >> (PAGE_SHIFT + 9 * (l - 1)) & 511];
 
@@ -66,6 +66,8 @@ static void use(unsigned node, uint64_t gpa, bool write)
         t = (uint64_t *)(*e & P_ADDR);
     }
 }
+
+static void use(unsigned node, uint64_t gpa, bool write) { use_of(&vm, node, gpa, write); }
 
 static void sample_all(void)
 {
@@ -245,6 +247,94 @@ static void test_shares_of_use(void **state)
     assert_int_equal(vm.use.interleaved, 20 + 20);
 }
 
+/* A page that two VMs have from the same file. */
+static char file[PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
+static struct pmap other;
+
+static uint64_t shared_copies(void)
+{
+    struct page_counts c;
+
+    page_count(NUMA_MAX_NODES, &c);
+    return c.by_kind[PAGE_REPLICA];
+}
+
+static struct hpa other_sees(unsigned node) { return ept_lookup(&other.ept[node], GPA(SMALL)).hpa; }
+
+static int setup_shared(void **state)
+{
+    if (setup(state) || pmap_init(&other, 2, 8 * MIB, NODES))
+        return -1;
+    memset(file, 0x5a, sizeof(file));
+    assert_int_equal(pmap_load(&vm, GPA(SMALL), file, PAGE_SIZE), 0);
+    assert_int_equal(pmap_load(&other, GPA(SMALL), file, PAGE_SIZE), 0);
+    for (unsigned n = 0; n < NODES; n++) {
+        use(n, SMALL, false);
+        use_of(&other, n, SMALL, false);
+    }
+    sample_all();
+    return shared_copies() != NODES - 1;
+}
+
+static int teardown_shared(void **state)
+{
+    pmap_destroy(&other);
+    return teardown(state);
+}
+
+/* All who share a page share its copies; who has mapped the page itself goes over when it uses it again. */
+static void test_shared_pages_have_copies(void **state)
+{
+    for (unsigned round = 0; round < 2; round++) {
+        for (unsigned n = 0; n < NODES; n++) {
+            use(n, SMALL, false);
+            use_of(&other, n, SMALL, false);
+        }
+        sample_all();
+    }
+    for (unsigned n = 0; n < NODES; n++) {
+        use(n, SMALL, false);
+        use_of(&other, n, SMALL, false);
+        assert_int_equal(seen_on(n, SMALL), n);
+        assert_int_equal(other_sees(n).v, ept_lookup(&vm.ept[n], GPA(SMALL)).hpa.v);
+        assert_int_equal(ept_lookup(&vm.ept[n], GPA(SMALL)).prot, EPT_R | EPT_X);
+        assert_memory_equal(hpa_ptr(other_sees(n)), file, PAGE_SIZE);
+    }
+    assert_int_equal(shared_copies(), NODES - 1);
+    assert_int_equal(vm.moves.replications + other.moves.replications, NODES - 1);
+    sample_all();
+    assert_int_equal(vm.use.local, NODES);
+}
+
+/* A write gives the writer a page of its own; the last one takes the page itself, and the copies go. */
+static void test_writes_to_shared_pages(void **state)
+{
+    use_of(&other, 1, SMALL, false);
+    use(2, SMALL, true);
+    assert_int_equal(seen_on(2, SMALL), 2);
+    assert_int_equal(shared_copies(), NODES - 1);
+    use_of(&other, 0, SMALL, true);
+    assert_int_equal(shared_copies(), 0);
+    assert_int_equal(other_sees(1).v, 0);
+    assert_int_equal(page_of(other_sees(0))->kind, PAGE_PRIVATE);
+    check(SMALL, 0x5a5a5a5a5a5a5a5a);
+}
+
+/* Let go when memory is short: nobody maps a copy any more. */
+static void test_reclaim_shared(void **state)
+{
+    use(1, SMALL, false);
+    use_of(&other, 2, SMALL, false);
+    assert_int_equal(seen_on(1, SMALL), 1);
+    assert_int_equal(move_reclaim(1), NODES - 1);
+    assert_int_equal(shared_copies(), 0);
+    assert_int_equal(ept_lookup(&vm.ept[1], GPA(SMALL)).level, 0);
+    assert_int_equal(other_sees(2).v, 0);
+    use(1, SMALL, false);
+    assert_int_equal(seen_on(1, SMALL), 0);
+    assert_int_equal(move_reclaim(1), 0);
+}
+
 /* Where three quarters of what is used lies: the scheduler wants to know. Copies lie nowhere in particular. */
 static void test_main_node(void **state)
 {
@@ -333,6 +423,8 @@ int main(void)
         TEST(test_replicas_and_their_end), TEST(test_hypervisor_writes), TEST(test_reclaim),
         TEST(test_no_memory_on_the_node), TEST(test_shares_of_use), TEST(test_main_node), TEST(test_first_touch), TEST(test_interleave),
         TEST(test_off),
+#define SHARED(f) cmocka_unit_test_setup_teardown(f, setup_shared, teardown_shared)
+        SHARED(test_shared_pages_have_copies), SHARED(test_writes_to_shared_pages), SHARED(test_reclaim_shared),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,9 +30,24 @@ static int setup(void **state)
     return 0;
 }
 
+/* A page that others share stays where it is; nodes that use it get copies. */
+static void test_shared_page(void **state)
+{
+    struct policy_page page = { .copies = N0, .shared = true };
+    struct policy_choice c = { 0 };
+
+    for (unsigned i = 0; i < 2; i++)
+        c = policy_judge(&p, &use, page, N1, 0, HZ);
+    assert_int_equal(c.move, POLICY_REPLICATE);
+    assert_int_equal(c.nodes, N1);
+    page.copies |= N1;
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(policy_judge(&p, &use, page, i % 2 ? N0 : N1, 0, HZ).move, POLICY_STAY);
+}
+
 static struct policy_choice sample(uint8_t copies, bool large, uint8_t readers, uint8_t writers)
 {
-    return policy_judge(&p, &use, (struct policy_page){ copies, large }, readers, writers, HZ);
+    return policy_judge(&p, &use, (struct policy_page){ copies, large, false }, readers, writers, HZ);
 }
 
 /* A whole window of the same evidence; until its last sample the page stays. */
@@ -151,7 +166,7 @@ static void test_settles(void **state)
         local = 0;
         for (unsigned i = 0; i < 64; i++) {
             uint8_t users = i < 48 ? (uint8_t)(1 << i % 4) : 0xf;
-            struct policy_choice c = policy_judge(&p, &uses[i], (struct policy_page){ copies[i], false }, users,
+            struct policy_choice c = policy_judge(&p, &uses[i], (struct policy_page){ copies[i], false, false }, users,
                                                   i < 48 ? users : 0, HZ);
 
             local += !(users & ~copies[i]);
@@ -168,7 +183,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup(f, setup)
     const struct CMUnitTest tests[] = {
         TEST(test_choices), TEST(test_evidence_adds_up), TEST(test_moves_of_a_page_are_limited),
-        TEST(test_collapses_count), TEST(test_budget), TEST(test_settles),
+        TEST(test_collapses_count), TEST(test_budget), TEST(test_settles), TEST(test_shared_page),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
