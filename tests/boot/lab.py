@@ -30,6 +30,7 @@ BOOT = os.path.join(REPO, "scripts", "boot")
 MKIMAGE = os.path.join(REPO, "scripts", "mkimage")
 TAIL_LINES = 40
 POLL_SECONDS = 0.1
+QUIET_POLLS = 5                 # after a prompt: nothing is behind it
 ESCAPE = re.compile(rb"\x1b(?:\[[0-9;?=]*[A-Za-z]|[()][0-9A-B]|[78=>cDEHM])|[\0\r]")
 PANIC = re.compile(r"^mirrorball: panic: .*", re.MULTILINE)
 SWITCH = "\x01\x01\x01"         # Ctrl-a three times
@@ -242,15 +243,20 @@ class Machine:
         """Gives the monitor, which has the input, a command; returns what it answers."""
         line = self.text().rfind("\n") + 1      # the prompt may stand there already
         self.send(text + "\r")
-        # Lines of others may come between: the prompt and what was typed so far are then shown again.
-        whole = re.compile(rf"^mirrorball> {re.escape(text)}\n", re.M)
-        typed = self.until(whole.pattern, seconds, line)
+        start = self.until(rf"^mirrorball> {re.escape(text)}\n", seconds, line).end()
         while True:
-            end = self.until(PROMPT, seconds, typed.end())
-            again = whole.match(self.seen, end.start())     # shown again before it was answered
-            if not again:
-                return self.seen[typed.end():end.start()]
-            typed = again
+            end = self.until(PROMPT, seconds, start)
+            if not self.is_shown_again(end.end(), text):
+                return self.seen[start:end.start()]
+            start = self.until(re.escape(text) + "\n", seconds, end.end()).end()
+
+    def is_shown_again(self, at, text):
+        """Lines of others may come between: then the prompt and TEXT, typed so far, are shown again."""
+        for _ in range(QUIET_POLLS):
+            if len(self.text()) > at:
+                return self.seen.startswith(text[0], at)
+            time.sleep(POLL_SECONDS)
+        return False
 
     def shell(self, name, text, regex, seconds=60):
         """A check that the guest with the input, at its shell, answers TEXT with REGEX."""
@@ -358,13 +364,13 @@ def exits_of(machine, vm):
             re.findall(r"^  ([A-Z_]+) +(\d+)", machine.command(f"stat {vm}"), re.M)}
 
 
-SETTLED_SECONDS = 5
+SETTLED_SECONDS = 30
 
 
 def idle_exits(machine, vms, seconds):
     """Of each VM, while so many pages of "top" appear: exits a second, its vCPUs together, and all its exits by reason
-    (in little more time: what is printed in between takes some). Before, what was typed may have its consequences. The
-    monitor has the keyboard."""
+    (in little more time: what is printed in between takes some). Before, what was typed, and what Linux puts off when it
+    boots, may have their consequences. The monitor has the keyboard."""
     top_of(machine, SETTLED_SECONDS)
     before = {vm: exits_of(machine, vm) for vm in vms}
     vcpus, _ = top_of(machine, seconds + 1)
