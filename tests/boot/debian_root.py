@@ -6,7 +6,7 @@ import os
 
 import lab
 
-MODEL = "corei7_haswell_4770"   # without AVX-512: docs/testing.md
+MODEL = "corei7_haswell_4770"   # with which it was tried
 
 
 def debian():

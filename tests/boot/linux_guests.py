@@ -2,6 +2,7 @@
 # Copyright (C) 2026 The Mirrorball authors
 """Debian guests of several vCPUs, with a processor each and sharing them: all work at the same time; their clocks."""
 
+import os
 import re
 
 import lab
@@ -113,6 +114,38 @@ def linux_shared(t):
             no_complaint(m, name)
         half_is_stolen(m, names)
         for name in names:
+            power_off(m, name)
+        m.wait("Mirrorball leaves", r"^mirrorball: exit success$", 90)
+
+
+def with_vectors(t):
+    """The usual guest, and a program that looks whether its registers stay its own."""
+    program, output = os.path.join(t.work, "vectors"), os.path.join(t.work, "guest")
+    lab.run(["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-static", "-o", program,
+             os.path.join(lab.REPO, "tests", "programs", "vectors.c")])
+    lab.run([os.path.join(lab.REPO, "scripts", "mkguest"), "--output", output, "--no-kernel", "--add",
+             f"{program}:bin/vectors"])
+    return lab.linux() | {"guests/initrd": os.path.join(output, "initrd")}
+
+
+@lab.scenario("linux-vectors", seconds=480)
+def linux_vectors(t):
+    """AVX-512 registers stay each process' own, among processes and among guests on one processor."""
+    names = ("one", "two")
+    with t.machine(t.image(lab.config(*map(lab.linux_section, names)), with_vectors(t)), cpus=1, memory=1024,
+                   platform="bochs") as m:
+        for name in names:
+            ready(m, name, 1, 0, rf"\[{name}\] ")
+        m.focus("one")
+        m.send("while :; do vectors; done >/dev/null &\r")
+        m.focus("two")
+        m.shell("nothing is lost to others", "vectors", r"vectors: 0 processes lost theirs$", 240)
+        m.focus("one")
+        m.shell("nor beside another guest", "vectors", r"vectors: 0 processes lost theirs$", 240)
+        m.send("kill $!\r")
+        for name in names:
+            m.focus(name)
+            m.shell(f"{name}: its kernel has seen nothing", "echo n=$(dmesg | grep -c 'Bad FPU')", r"n=0$")
             power_off(m, name)
         m.wait("Mirrorball leaves", r"^mirrorball: exit success$", 90)
 

@@ -355,6 +355,9 @@ static void test_xsave(void **state)
     assert_int_equal(c.r[CPUID_EDX], 0);
     c = ask(0xd, 1);
     assert_int_equal(c.r[CPUID_EAX], 7);       /* XSAVEOPT, XSAVEC, XGETBV 1; not XSAVES, XFD */
+    vmx_caps.revision = REVISION_BOCHS;
+    assert_int_equal(ask(0xd, 1).r[CPUID_EAX], 5); /* where XSAVEC does not work */
+    vmx_caps.revision = 0;
     assert_int_equal(c.r[CPUID_ECX] | c.r[CPUID_EDX], 0);
     for (uint32_t sub = 2; sub < 100; sub++) {
         if (sub < 8 && (0xe7 >> sub & 1))
