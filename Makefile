@@ -11,7 +11,7 @@ endif
 NASM  ?= nasm
 EFI_LIB ?= /usr/lib
 
-FLOORS  := lib arch/x86 ept numa vmx vdev hypercalls core efi
+FLOORS  := lib arch/x86 ept numa drivers vmx vdev hypercalls core efi
 SOURCES := $(foreach d,$(FLOORS),$(wildcard $(d)/*.c))
 ASM     := $(foreach d,$(FLOORS),$(wildcard $(d)/*.asm))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(ASM:%.asm=$(BUILD)/%.asm.o) $(BUILD)/font.o
@@ -94,7 +94,7 @@ HOST_CFLAGS := -std=gnu11 -O1 -g $(WARNINGS) -fsanitize=address,undefined -fno-s
 # Tests are built with the C library's own wchar_t.
 TEST_CFLAGS := $(filter-out -fshort-wchar -Wmissing-prototypes -Wshadow -Wundef,$(HOST_CFLAGS))
 HOST_SOURCES := lib/format.c lib/log.c \
-                $(filter-out vmx/vmx.c core/main.c,$(wildcard ept/*.c numa/*.c vmx/*.c vdev/*.c hypercalls/*.c core/*.c)) \
+                $(filter-out vmx/vmx.c core/main.c,$(wildcard ept/*.c numa/*.c drivers/*.c vmx/*.c vdev/*.c hypercalls/*.c core/*.c)) \
                 arch/x86/acpi.c arch/x86/madt.c arch/x86/mce.c arch/x86/nmi.c arch/x86/paging.c \
                 efi/calendar.c efi/config.c efi/config_keys.c efi/memplan.c efi/options.c
 HOST_OBJECTS := $(HOST_SOURCES:%.c=$(BUILD)/host/%.o) $(patsubst %.c,$(BUILD)/host/%.o,$(wildcard tests/unit/seam/*.c))
