@@ -12,6 +12,7 @@
 #include "core/console.h"
 #include "core/sched.h"
 #include "core/vm.h"
+#include "drivers/device.h"
 #include "lib/errno.h"
 #include "lib/log.h"
 #include "numa/commons.h"
@@ -287,6 +288,7 @@ int mirrorball_main(const struct boot_info *boot)
         err = boot->cpus > 1 ? boot->wait_cpus() : 0;
         log_info("back in the firmware's world");
     }
+    devices_stop();
     if (!err)
         err = atomic_load(&failed) ? -ENODEV : vm_first_error();
     log_remove_sinks();

@@ -8,6 +8,7 @@
 #include "arch/x86/nmi.h"
 #include "arch/x86/percpu.h"
 #include "core/console.h"
+#include "drivers/device.h"
 #include "lib/errno.h"
 #include "lib/log.h"
 #include "numa/page.h"
@@ -28,6 +29,12 @@ static _Atomic bool ending;
 static struct slot *slot_of(struct vcpu *v) { return container_of(v, struct slot, vcpu); }
 static uint64_t ms_ticks(uint64_t ms) { return ms * ticks_per_ms; }
 
+/* A device of the machine's is to be looked at. */
+static void device_calls(void)
+{
+    sched_kick(0);
+}
+
 int sched_init(void)
 {
     struct run_queue *boot;
@@ -37,6 +44,7 @@ int sched_init(void)
         return -ENOMEM;
     boot = cpu_of(0)->sched;
     boot->console_poll = 0;
+    devices_set_call(device_calls);
     return 0;
 }
 
@@ -165,10 +173,16 @@ static uint64_t tsc_of(const struct slot *s, uint64_t tick)
     return tick == TIMER_NEVER ? UINT64_MAX : tick - s->vcpu.tsc_base;
 }
 
+/* TSC of the boot processor's next look at the console and the machine's devices. */
+static uint64_t next_poll(const struct run_queue *q)
+{
+    return cpu_index() == 0 ? MIN(q->console_poll, devices_due()) : UINT64_MAX;
+}
+
 /* TSC at which this pCPU has to look again; slice: somebody else waits for the running vCPU's turn to end. */
 static uint64_t next_deadline(struct run_queue *q, bool slice)
 {
-    uint64_t when = MIN(q->console_poll, slice ? q->slice_end : UINT64_MAX);
+    uint64_t when = MIN(next_poll(q), slice ? q->slice_end : UINT64_MAX);
 
     for (struct slot *s = q->head; s; s = s->next)
         if (!atomic_load(&s->vm->paused))
@@ -206,6 +220,8 @@ static void run_due(struct run_queue *q)
 
     if (now >= q->console_poll)
         poll_console(q);
+    if (cpu_index() == 0)
+        devices_poll(now);
     sample_poll(now, ticks_per_ms);
     for (struct slot *s = q->head; s; s = s->next)
         if (tsc_of(s, timer_next(s->timers)) <= now && !atomic_load(&s->vm->paused))

@@ -30,7 +30,8 @@ static bool pending[VMS][VCPUS];
 
 static struct {
     struct slot *ran[64];                      /* those that were entered, in order */
-    unsigned runs, loads, puts, resets, lapic_resets, polls, retimed, services, prepares;
+    unsigned runs, loads, puts, resets, lapic_resets, polls, retimed, services, prepares,
+        device_polls;
     struct vcpu *loaded;
     struct vcpu_start start;
     struct guest_regs *(*guest)(struct slot *s); /* what a guest does, and who is entered then */
@@ -669,6 +670,52 @@ static void test_console(void **state)
     assert_in_range(fake_cpu.tsc - start, 100 * MS, 101 * MS);
 }
 
+static uint64_t busy_until;
+
+static uint64_t device_poll(struct device *d, uint64_t now)
+{
+    seen.device_polls++;
+    return now < busy_until ? now + MS / 10 : DEVICE_NEVER;
+}
+
+static struct device device = { .poll = device_poll };
+
+/* A guest that computes, with the machine's timer: an interrupt when it is due. */
+static struct guest_regs *computes_with_timer(struct slot *s)
+{
+    if (fake_cpu.tsc > busy_until + MS)
+        sched_end();
+    fake_cpu.tsc = MAX(fake_cpu.tsc, fake_apic.deadline);
+    sched_interrupt(VECTOR_TIMER);
+    return sched_resume(&s->vcpu);
+}
+
+/* While something is under way the boot processor looks every 100 us, whoever runs there, and then no more. */
+static void test_devices(void **state)
+{
+    struct slot *s = &slots[0][0];
+
+    device_add(&device);
+    busy_until = fake_cpu.tsc + 5 * MS;
+    fake_cpu.halt = end_now;
+    sched_loop();
+    assert_int_equal(seen.device_polls, 0);    /* another processor */
+    ending = false;
+    fake_percpu_enter(0);
+    vm[0].allowed = (struct cpu_set){ { BIT(0) } };
+    s->vcpu.cpu = 0;
+    sched_add(s);
+    seen.guest = computes_with_timer;
+    sched_loop();
+    assert_in_range(seen.device_polls, 45, 52);
+    fake_percpu_enter(1);
+    fake_apic.ipis = 0;
+    device_wake(&device, 0);                   /* from another processor: it is called */
+    assert_int_equal(fake_apic.ipis, 1);
+    assert_int_equal(fake_apic.ipi_to, 0);
+    devices_stop();
+}
+
 static void test_end_reaches_all(void **state)
 {
     sched_end();
@@ -738,6 +785,7 @@ int main(void)
         cmocka_unit_test_setup(test_parking, setup),
         cmocka_unit_test_setup(test_home_serves_its_vms, setup),
         cmocka_unit_test_setup(test_console, setup),
+        cmocka_unit_test_setup(test_devices, setup),
         cmocka_unit_test_setup(test_breathes, setup),
         cmocka_unit_test_setup(test_end_reaches_all, setup),
     };
