@@ -170,6 +170,7 @@ static const struct command commands[] = {
     { "numa",    "",                        "nodes of the machine: memory, distances, processors", monitor_numa },
     { "mem",     "[NAME MIB]",              "machine memory by kind and VM; what a VM is to keep", monitor_mem },
     { "disk",    "info",                    "the VMs' disks: what was read and written, and how", monitor_disk },
+    { "net",     "list|stat",               "networks and their ports; what went through each", monitor_net },
     { "stat",    "[NAME [VCPU]]",           "VM exits by reason, and how long they took", monitor_stat },
     { "trace",   "[NAME | cpu CPU]",        "the last VM exits", monitor_trace },
     { "top",     "",                        "use of the processors, a page a second until a key comes", monitor_top },
