@@ -7,6 +7,7 @@
 #include "arch/x86/mce.h"
 #include "arch/x86/nmi.h"
 #include "arch/x86/percpu.h"
+#include "arch/x86/world.h"
 #include "core/console.h"
 #include "drivers/device.h"
 #include "lib/errno.h"
@@ -106,6 +107,20 @@ static void load(struct run_queue *q, struct slot *s, uint64_t now)
         vcpu_load(&s->vcpu);
     }
     steal_resumed(&s->vcpu, share_waited(&s->share, now));
+    q->loaded = s;
+}
+
+void sched_visit(void (*fn)(void *arg), void *arg)
+{
+    struct run_queue *q = queue_mine();
+    struct slot *s = q->loaded;
+
+    unload(q);
+    world_visit(fn, arg);
+    q->armed = UINT64_MAX;
+    if (!s)
+        return;
+    vcpu_load(&s->vcpu);
     q->loaded = s;
 }
 

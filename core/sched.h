@@ -31,6 +31,11 @@ void sched_add(struct slot *slot);
  * who wakes soon. No lock is held.
  */
 void sched_breathe(void);
+/*
+ * The boot processor calls fn in the firmware's world (world_visit), between two turns of its vCPUs. Outside of the
+ * EPTs, interrupts off, no lock is held.
+ */
+void sched_visit(void (*fn)(void *arg), void *arg);
 /* Lets a pCPU look again at what it has to do. Any processor; nothing if it is this one. */
 void sched_kick(unsigned cpu);
 /* TSC ticks for which it has been a pCPU's, without those it slept. Any processor, about right. */

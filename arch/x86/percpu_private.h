@@ -43,6 +43,10 @@ struct cpu_private {
     struct tss tss;
     uint64_t stack_base[IST_COUNT], stack_top[IST_COUNT]; /* IST_NONE: the main stack; a guard page lies below base */
     void (*run)(struct percpu *cpu);
+    void (*visit)(void *arg); /* what to do on the firmware's side before coming back, NULL: stay there */
+    void *visit_arg;
+    uint64_t forced_cr0, forced_cr4; /* bits that VMX operation wants and the firmware does not have */
+    uint64_t ours_msr[WORLD_MSRS], ours_xcr0; /* of our world, during a visit */
     bool leaving; /* on the way out: interrupts that still come are dropped */
 };
 

@@ -11,6 +11,7 @@
 #include "arch/x86/paging.h"
 #include "arch/x86/percpu_private.h"
 #include "lib/log.h"
+#include "lib/string.h"
 
 enum { VECTOR_NMI = 2, VECTOR_DF = 8, VECTOR_MC = 18, FIRST_INTERRUPT = 32, VECTORS = 256 };
 
@@ -77,6 +78,31 @@ void traps_idt(struct descriptor_ptr *idt)
 {
     idt->limit = sizeof(idt_table) - 1;
     idt->base = (uint64_t)(uintptr_t)idt_table;
+}
+
+struct interrupt_frame;
+
+/* From another processor, during a visit: nothing is lost, who comes back looks at everything. */
+static __attribute__((interrupt)) void end_interrupt(struct interrupt_frame *frame)
+{
+    (void)frame;
+    apic_eoi();
+}
+
+void traps_visit_idt(const struct descriptor_ptr *firmware, struct descriptor_ptr *idt)
+{
+    static struct gate table[VECTORS] __attribute__((aligned(16)));
+    uint64_t entry = (uint64_t)(uintptr_t)end_interrupt;
+    size_t limit = MIN((size_t)firmware->limit + 1, sizeof(table));
+
+    memset(table, 0, sizeof(table));
+    memcpy(table, (const void *)(uintptr_t)firmware->base, limit);
+    for (unsigned i = VECTOR_FIRST; i <= VECTOR_POST; i++) {
+        table[i].low = (entry & 0xffff) | (uint64_t)read_cs() << 16 | GATE_INTERRUPT | (entry >> 16 & 0xffff) << 48;
+        table[i].high = entry >> 32;
+    }
+    idt->limit = sizeof(table) - 1;
+    idt->base = (uint64_t)(uintptr_t)table;
 }
 
 static uint64_t extable_target(const int32_t *field)

@@ -28,6 +28,11 @@ void traps_init(void);
 struct descriptor_ptr;
 /* The IDT of our world (world_run loads it). */
 void traps_idt(struct descriptor_ptr *idt);
+/*
+ * In the firmware's world: a copy of its IDT in which our own interrupts end at once (world_visit), for it would take
+ * them for errors.
+ */
+void traps_visit_idt(const struct descriptor_ptr *firmware, struct descriptor_ptr *idt);
 
 /* What an NMI does, for one that arrived as a VM exit; its IRET also ends the blocking of NMIs that the exit left. */
 static inline void traps_raise_nmi(void)

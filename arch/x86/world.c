@@ -82,6 +82,26 @@ static void restore_msrs(const struct firmware_state *s)
     }
 }
 
+/* What our world has there, for the time of a visit. */
+static void keep_ours(struct cpu_private *p)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(kept_msrs); i++) {
+        if (p->saved.msr_present >> i & 1)
+            rdmsr_safe(kept_msrs[i], &p->ours_msr[i]);
+    }
+    p->ours_xcr0 = p->ours.cr4 & CR4_OSXSAVE ? xgetbv(0) : 0;
+}
+
+static void put_back_ours(const struct cpu_private *p)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(kept_msrs); i++) {
+        if (p->saved.msr_present >> i & 1)
+            wrmsr_safe(kept_msrs[i], p->ours_msr[i]);
+    }
+    if (p->ours.cr4 & CR4_OSXSAVE)
+        xsetbv(0, p->ours_xcr0);
+}
+
 static void save_debug(struct firmware_state *s)
 {
     s->dr7 = read_dr7();
@@ -165,8 +185,41 @@ void world_main(struct percpu *cpu)
     settle_in(cpu);
     p->run(cpu);
     move_out(cpu);
+    p->visit = NULL;
     world_switch(&p->ours, &p->firmware);
     __builtin_unreachable();
+}
+
+/*
+ * VMX operation goes on during a visit, so the firmware has the bits of CR0 and CR4 that it cannot do without
+ * (SDM vol. 3D, A.7 and A.8): NE and VMXE, which do not matter to it. They go when it has come back.
+ */
+static void force_vmx_bits(struct cpu_private *p)
+{
+    p->forced_cr0 = p->forced_cr4 = 0;
+    if (read_cr4() & CR4_VMXE) {
+        p->forced_cr0 = rdmsr(MSR_VMX_CR0_FIXED0) & ~p->firmware.cr0;
+        p->forced_cr4 = rdmsr(MSR_VMX_CR4_FIXED0) & ~p->firmware.cr4;
+    }
+    p->firmware.cr0 |= p->forced_cr0;
+    p->firmware.cr4 |= p->forced_cr4;
+}
+
+void world_visit(void (*fn)(void *arg), void *arg)
+{
+    struct percpu *cpu = cpu_this();
+    struct cpu_private *p = private_of(cpu);
+
+    p->visit = fn;
+    p->visit_arg = arg;
+    keep_ours(p);
+    move_out(cpu);
+    force_vmx_bits(p);
+    world_switch(&p->ours, &p->firmware);
+    p->firmware.cr0 &= ~p->forced_cr0;
+    p->firmware.cr4 &= ~p->forced_cr4;
+    settle_in(cpu);
+    put_back_ours(p);
 }
 
 /*
@@ -184,15 +237,11 @@ static void restore_tr(const struct cpu_private *p)
     ltr(p->saved.tr);
 }
 
-void world_run(struct percpu *cpu, void (*fn)(struct percpu *cpu))
+/* Of the firmware's state what is saved and put back on its side. Interrupts off. */
+static void leave_firmware(struct cpu_private *p)
 {
-    struct cpu_private *p = private_of(cpu);
     struct firmware_state *s = &p->saved;
 
-    s->rflags = read_rflags();
-    cli();
-    p->run = fn;
-    prepare_ours(cpu);
     s->efer = rdmsr(MSR_EFER);
     s->fs_base = rdmsr(MSR_FS_BASE);
     s->gs_base = rdmsr(MSR_GS_BASE);
@@ -205,6 +254,41 @@ void world_run(struct percpu *cpu, void (*fn)(struct percpu *cpu))
     wrmsr(MSR_GS_BASE, s->gs_base);
     restore_tr(p);
     lldt(s->ldtr);
-    if (s->rflags & RFLAGS_IF)
+}
+
+/* In the firmware's world, for one call. */
+static void visit(struct cpu_private *p)
+{
+    struct descriptor_ptr ours;
+
+    traps_visit_idt(&p->firmware.idt, &ours);
+    lidt(&ours);
+    if (p->saved.rflags & RFLAGS_IF)
         sti();
+    p->visit(p->visit_arg);
+    cli();
+    lidt(&p->firmware.idt);
+}
+
+void world_run(struct percpu *cpu, void (*fn)(struct percpu *cpu))
+{
+    struct cpu_private *p = private_of(cpu);
+
+    p->saved.rflags = read_rflags();
+    cli();
+    p->run = fn;
+    prepare_ours(cpu);
+    for (;;) {
+        leave_firmware(p);
+        if (!p->visit)
+            break;
+        visit(p);
+    }
+    if (p->saved.rflags & RFLAGS_IF)
+        sti();
+}
+
+bool world_ours(void)
+{
+    return paging_active();
 }

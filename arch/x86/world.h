@@ -54,3 +54,14 @@ int world_check(unsigned cpus, const uint32_t *apic_id, int (*start)(void (*fn)(
  * in our world: acknowledge any vector that is not ours and forget it.
  */
 void world_run(struct percpu *cpu, void (*fn)(struct percpu *cpu));
+
+/*
+ * From our world, on the boot processor, back to the firmware's for one call of fn(arg), with the firmware's stack,
+ * interrupts and all the state that world_run names: boot services can be called. The other processors stay in our
+ * world, and the interrupts that they send meanwhile are forgotten: whoever visits looks at everything afterwards, and
+ * arms its timer again. No vCPU is loaded; VMX operation may go on (the firmware sees CR0.NE and CR4.VMXE set).
+ */
+void world_visit(void (*fn)(void *arg), void *arg);
+
+/* Is this processor in our world? */
+bool world_ours(void);

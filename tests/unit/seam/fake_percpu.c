@@ -2,6 +2,8 @@
 /* Copyright (C) 2026 The Mirrorball authors */
 #include "tests/unit/seam/fake_percpu.h"
 
+#include "arch/x86/world.h"
+
 #include <asm/prctl.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
@@ -25,6 +27,17 @@ void fake_percpu_enter(unsigned index)
 struct percpu *cpu_of(unsigned index)
 {
     return index < fake_cpu_count ? &fake_percpu[index] : NULL;
+}
+
+/* The firmware's world is this one. */
+bool world_ours(void)
+{
+    return false;
+}
+
+void world_visit(void (*fn)(void *arg), void *arg)
+{
+    fn(arg);
 }
 
 unsigned cpu_count(void)
