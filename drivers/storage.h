@@ -28,8 +28,15 @@ struct storage_request {
      * submit again.
      */
     void (*done)(struct storage_request *r, int err);
-    struct storage_request *next; /* the driver's, until it is over */
+    /* The driver's, until it is over: */
+    struct storage_request *next;
+    const struct storage *storage;
+    uint32_t issued, under_way; /* sectors, commands */
+    int err;
 };
+
+/* A piece of a disk, in sectors. */
+struct extent { uint64_t sector, sectors; };
 
 struct storage;
 

@@ -23,5 +23,6 @@
 #define ENOSYS  38
 #define EPROTO  71
 #define EOVERFLOW 75
+#define ETIMEDOUT 110
 #define ENOTSUP 95
 #endif
