@@ -27,7 +27,7 @@ CRT0     := $(EFI_LIB)/crt0-efi-x86_64.o
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all image run test check soak bench bench-numa bench-memory install-deps clean help boot-test
+.PHONY: all image run test check fuzz soak bench bench-numa bench-memory install-deps clean help boot-test
 all: $(BUILD)/mirrorball.efi
 
 # --- the hypervisor ---------------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ TEST_CFLAGS := $(filter-out -fshort-wchar -Wmissing-prototypes -Wshadow -Wundef,
 HOST_SOURCES := lib/format.c lib/log.c \
                 $(filter-out vmx/vmx.c core/main.c,$(wildcard ept/*.c numa/*.c drivers/*.c vmx/*.c vdev/*.c hypercalls/*.c core/*.c)) \
                 arch/x86/acpi.c arch/x86/madt.c arch/x86/mce.c arch/x86/nmi.c arch/x86/paging.c \
-                efi/calendar.c efi/config.c efi/config_keys.c efi/config_vif.c efi/memplan.c efi/options.c
+                efi/calendar.c efi/config.c efi/config_keys.c efi/memplan.c efi/options.c
 HOST_OBJECTS := $(HOST_SOURCES:%.c=$(BUILD)/host/%.o) $(patsubst %.c,$(BUILD)/host/%.o,$(wildcard tests/unit/seam/*.c))
 UNIT_TESTS   := $(patsubst tests/unit/%.c,$(BUILD)/host/%,$(wildcard tests/unit/test_*.c))
 TEST_LIBS    := -lcmocka -lcapstone
@@ -119,6 +119,23 @@ check: $(UNIT_TESTS)
 	@tests/run --no-boot
 
 -include $(HOST_OBJECTS:.o=.d) $(UNIT_TESTS:%=%.d)
+
+# --- fuzzing: libFuzzer with AddressSanitizer and UBSan, each with the sources that it tests -----------------------------
+FUZZ_config := efi/config.c efi/config_keys.c lib/format.c
+FUZZ_decode := vmx/decode.c vmx/execute.c
+FUZZ_loader := core/e820.c $(wildcard core/loader*.c) lib/format.c
+FUZZ_volume := drivers/volume.c drivers/fat.c drivers/partition.c
+
+FUZZERS      := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_CFLAGS  := -std=gnu11 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -fno-strict-aliasing \
+                -Itests/unit/seam -I. -I$(BUILD)
+FUZZ_SECONDS ?= 600
+
+.SECONDEXPANSION:
+$(FUZZERS): $(BUILD)/fuzz/%: tests/fuzz/fuzz_%.c $$(FUZZ_$$*) $(wildcard */*.h tests/unit/*.h)
+	@mkdir -p $(@D)
+	@echo "  FUZZ  $@"
+	@clang $(FUZZ_CFLAGS) $(filter %.c,$^) -o $@
 
 # --- guests and helpers of the tests -------------------------------------------------------------------------------
 include tests/guests/guests.mk
@@ -168,14 +185,19 @@ run: install-deps ## build, and boot two Debian guests on the best platform here
 	@scripts/boot --image $(BUILD)/mirrorball.img
 
 test: install-deps ## run every test: unit tests on the host, boot tests in emulators
-	@$(MAKE) --no-print-directory all guests drivers $(EFI_HELPERS) $(UNIT_TESTS)
+	@$(MAKE) --no-print-directory all guests drivers $(EFI_HELPERS) $(UNIT_TESTS) $(FUZZERS)
 	@tests/run
+
+fuzz: install-deps ## fuzz what reads hostile input, each target for ten minutes (FUZZ_SECONDS=N)
+	@$(MAKE) --no-print-directory $(FUZZERS)
+	@tests/run --only '^fuzz:' --fuzz-seconds $(FUZZ_SECONDS)
 
 SOAK_STEPS ?= 400000000
 
-soak: install-deps ## the long boot scenarios, then the model of invalidation for some hours (SOAK_STEPS=N)
-	@$(MAKE) --no-print-directory all drivers $(BUILD)/host/test_invalidation
+soak: install-deps ## the long boot scenarios, fuzzing, the model of invalidation for some hours (SOAK_STEPS=N)
+	@$(MAKE) --no-print-directory all drivers $(BUILD)/host/test_invalidation $(FUZZERS)
 	@tests/run --long
+	@tests/run --only '^fuzz:' --fuzz-seconds $(FUZZ_SECONDS)
 	@SOAK_STEPS=$(SOAK_STEPS) $(BUILD)/host/test_invalidation
 
 bench: install-deps ## measure: native Linux against a guest, on the same emulator; then as bench-numa
