@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/config.h"
+#include "drivers/storage.h"
 #include "numa/topology.h"
 #include "lib/types.h"
 
@@ -10,6 +11,8 @@
 #define BOOT_MAX_RANGES 64
 #define BOOT_MAX_CPUS   256
 #define BOOT_MAX_IOAPICS 16
+#define BOOT_MAX_DISKS  16
+#define BOOT_MAX_PLACES (CONFIG_MAX_VMS * CONFIG_MAX_DISKS)
 
 struct boot_range {
     uint64_t base, size;       /* bytes, 4 KiB aligned; writable, allocated from the firmware: ours until the end */
@@ -19,6 +22,24 @@ struct boot_framebuffer {
     uint64_t base, size;       /* 0: none */
     uint32_t width, height, stride; /* pixels; 32 bits each */
     bool bgr;                  /* blue in the lowest byte, else red */
+};
+
+/* A whole disk that the firmware can read. */
+struct boot_disk {
+    uint64_t sectors;          /* of 512 bytes */
+    uint32_t block;            /* bytes */
+    bool readonly;
+    bool pci;                  /* it hangs on a PCI function of segment 0: */
+    uint16_t bdf;              /* bus << 8 | device << 3 | function */
+    uint32_t unit;             /* ATA: channel * 2 + drive; SATA: port; NVMe: namespace; else UINT32_MAX */
+};
+
+/* Where on a disk what a `disk =` names lies; equal names share one. */
+struct boot_place {
+    unsigned disk;
+    const struct extent *extent; /* in the firmware's memory: our world does not see it */
+    unsigned extents;
+    const char *name;          /* as the configuration has it */
 };
 
 struct boot_info {
@@ -33,6 +54,11 @@ struct boot_info {
     unsigned cpus;             /* enabled processors; entry 0 of apic_id is the boot processor */
     uint32_t apic_id[BOOT_MAX_CPUS];
     int64_t unix_time;         /* seconds since 1970 at start, from the firmware's clock */
+    struct boot_disk disk[BOOT_MAX_DISKS];
+    unsigned disks;
+    struct boot_place place[BOOT_MAX_PLACES];
+    unsigned places;
+    struct boot_range low;     /* below 4 GiB, for devices that reach no farther; size 0: none */
 
     /*
      * Starts fn(index) for index 1 to cpus - 1, each on its own processor, in the firmware's world (its page
@@ -40,6 +66,27 @@ struct boot_info {
      */
     int (*start_cpus)(void (*fn)(unsigned index));
     int (*wait_cpus)(void);
+
+    /*
+     * Blocks of a disk through the firmware's driver: in the firmware's world, boot processor. size: bytes, a multiple
+     * of the block; data: at a page's start. They take as long as the disk does. -EIO.
+     */
+    int (*disk_read)(unsigned disk, uint64_t block, void *data, size_t size);
+    int (*disk_write)(unsigned disk, uint64_t block, const void *data, size_t size);
+    int (*disk_flush)(unsigned disk);
+    /*
+     * The firmware's driver lets a PCI function go, with all the disks on it, and takes it back. The firmware's world,
+     * boot processor. -ENODEV: it has none there; -EBUSY: it does not let go.
+     */
+    int (*pci_release)(uint16_t bdf);
+    void (*pci_take_back)(uint16_t bdf);
+};
+
+/* What -selftest wants; it may write the sectors of scratch (none if 0) on scratch_disk, and nothing else. */
+struct boot_selftest {
+    bool disks;
+    unsigned scratch_disk;
+    struct extent scratch;
 };
 
 /*
@@ -47,3 +94,9 @@ struct boot_info {
  * Returns 0 when the last VM has stopped or the user said exit, -errno when it could not start (it said why).
  */
 int mirrorball_main(const struct boot_info *boot);
+
+/*
+ * The disks of the machine, read by the firmware and by our drivers, and compared: in the firmware's world, without
+ * VT-x. Prints what it finds. 0; -EIO: something is not as it should be.
+ */
+int mirrorball_selftest(const struct boot_info *boot, const struct boot_selftest *test);

@@ -9,8 +9,6 @@
 #define CONFIG_MAX_VMS       16
 #define CONFIG_MAX_RAMDISKS  8
 #define CONFIG_MAX_DISKS     4
-#define CONFIG_MAX_VIFS      4
-#define CONFIG_MAX_IPS       4
 #define CONFIG_NAME_MAX      32
 #define CONFIG_PATH_MAX      256
 #define CONFIG_EXTRA_MAX     2048
@@ -30,19 +28,23 @@ struct config_file {
     bool shared;               /* several VMs, or one twice, have it */
 };
 
+/* PATH on the volume Mirrorball came from; partition=PARTUUID; disk=NUMBER. */
+enum config_disk_kind { CONFIG_DISK_FILE, CONFIG_DISK_PARTITION, CONFIG_DISK_WHOLE };
+#define CONFIG_NO_PLACE (-1)
+
+/* How disks are reached: by drivers of ours where there is one, or always through the firmware. */
+enum config_disks { CONFIG_DISKS_AUTO, CONFIG_DISKS_FIRMWARE };
+
 /*
  * Over an image that many may have and nobody writes: a layer of the VM's own, or nothing (readonly); or its pages as
  * memory of the VM (dax), which what it writes makes its own.
  */
-struct config_disk { struct config_file image; bool readonly, dax; };
-
-/* A network interface of a VM. */
-struct config_vif {
-    char net[CONFIG_NAME_MAX]; /* networks with the same name are one */
-    uint8_t mac[6];            /* all zero: one is made up */
-    struct { bool six; uint8_t at[16]; } ip[CONFIG_MAX_IPS];
-    unsigned ips;
-    uint64_t rate;             /* bytes a second that it may send, 0: any */
+struct config_disk {
+    struct config_file image;  /* path as the file has it, also of a partition or a whole disk; data: if loaded */
+    bool readonly, dax;
+    bool memory;               /* loaded as a whole into memory, and read from there */
+    enum config_disk_kind kind;
+    int place;                 /* in boot_info.place, CONFIG_NO_PLACE: it is not known where on a disk it lies */
 };
 
 /* pCPUs by number; those beyond the machine's do not matter. */
@@ -61,8 +63,6 @@ struct vm_config {
     unsigned ramdisks;
     struct config_disk disk[CONFIG_MAX_DISKS];
     unsigned disks;
-    struct config_vif vif[CONFIG_MAX_VIFS];
-    unsigned vifs;
     char extra[CONFIG_EXTRA_MAX];
     uint64_t memory_mib;
     char share[CONFIG_NAME_MAX]; /* where it shares memory by content, "": nowhere */
@@ -78,6 +78,7 @@ struct config {
     unsigned com1_baud;
     int log_level;             /* enum log_level */
     bool apicv;                /* where the processor has it */
+    enum config_disks disks;
     enum config_numa numa;
     unsigned numa_fake_nodes;
     struct policy_settings policy; /* where memory goes; on: if there are several nodes */

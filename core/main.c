@@ -10,7 +10,9 @@
 #include "arch/x86/world.h"
 #include "core/boot.h"
 #include "core/console.h"
+#include "core/disks.h"
 #include "core/sched.h"
+#include "core/selftest.h"
 #include "core/vm.h"
 #include "drivers/device.h"
 #include "lib/errno.h"
@@ -147,6 +149,8 @@ static int map_world(const struct boot_info *boot)
         err = map_files(boot->config);
     if (!err)
         err = map_apics(boot);
+    if (!err && boot->low.size)
+        err = paging_map(boot->low.base, boot->low.size, MAP_DATA);
     if (!err && fb->size && boot->config->console_gop)
         err = paging_map(ALIGN_DOWN(fb->base, PAGE_SIZE), ALIGN_UP(fb->base % PAGE_SIZE + fb->size, PAGE_SIZE),
                          MAP_FRAME);
@@ -268,7 +272,25 @@ static int prepare(const struct boot_info *boot)
         err = world_check(boot->cpus, boot->apic_id, boot->start_cpus, boot->wait_cpus);
     if (err)
         log_error("our world cannot be built (%d)", err);
+    if (!err)
+        disks_open(boot);
     return err ? err : vm_setup(boot->config, boot->unix_time);
+}
+
+int mirrorball_selftest(const struct boot_info *boot, const struct boot_selftest *test)
+{
+    int err;
+
+    start_console(boot);
+    err = take_memory(boot);
+    if (!err && !tsc_calibrate())
+        err = -ENODEV;
+    if (!err)
+        err = paging_begin(table_page); /* drivers map their registers */
+    if (!err)
+        err = selftest_disks(boot, test);
+    log_remove_sinks();
+    return err;
 }
 
 int mirrorball_main(const struct boot_info *boot)
@@ -289,6 +311,7 @@ int mirrorball_main(const struct boot_info *boot)
         log_info("back in the firmware's world");
     }
     devices_stop();
+    disks_close(boot);
     if (!err)
         err = atomic_load(&failed) ? -ENODEV : vm_first_error();
     log_remove_sinks();

@@ -11,7 +11,7 @@
 #include "lib/log.h"
 #include "lib/string.h"
 
-#define MAX_ARGS 4
+#define MAX_ARGS    6
 #define INPUT_LINE 128
 
 /* An answer is printed in one piece, so that no guest's line comes in between (but for one longer than this). */
@@ -170,7 +170,8 @@ static const struct command commands[] = {
     { "numa",    "",                        "nodes of the machine: memory, distances, processors", monitor_numa },
     { "mem",     "[NAME MIB]",              "machine memory by kind and VM; what a VM is to keep", monitor_mem },
     { "disk",    "info",                    "the VMs' disks: what was read and written, and how", monitor_disk },
-    { "net",     "list|stat",               "networks and their ports; what went through each", monitor_net },
+    { "storage", "[read N [KIB [COUNT]]]",  "the machine's disks, who drives them; read one to see the cost",
+      monitor_storage },
     { "stat",    "[NAME [VCPU]]",           "VM exits by reason, and how long they took", monitor_stat },
     { "trace",   "[NAME | cpu CPU]",        "the last VM exits", monitor_trace },
     { "top",     "",                        "use of the processors, a page a second until a key comes", monitor_top },

@@ -13,3 +13,6 @@
  * what was expected; *out is then undefined. err_size > 0. No locks, no allocation.
  */
 int config_parse(const char *path, const char *text, size_t size, struct config *out, char *err, size_t err_size);
+
+/* What holds where a file says nothing: no VM. */
+void config_defaults(struct config *c);

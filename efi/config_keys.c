@@ -223,7 +223,37 @@ static int set_cpus(struct parser *p, const char *value)
     return 0;
 }
 
-/* PATH,cow,discard, PATH,readonly or PATH,dax */
+static int set_disks(struct parser *p, const char *value)
+{
+    if (strcmp(value, "auto") && strcmp(value, "firmware"))
+        return config_fail(p, "expected auto or firmware, found \"%.*s\"", SHOWN, value);
+    p->out->disks = value[0] == 'a' ? CONFIG_DISKS_AUTO : CONFIG_DISKS_FIRMWARE;
+    return 0;
+}
+
+/* Takes the word off the end of a list if it is there. */
+static bool take_last(struct span *list, const char *word)
+{
+    size_t n = strlen(word);
+    struct span t = trim(*list);
+
+    if (t.n <= n || memcmp(t.s + t.n - n, word, n))
+        return false;
+    t = trim((struct span){ t.s, t.n - n });
+    if (!t.n || t.s[t.n - 1] != ',')
+        return false;
+    *list = (struct span){ t.s, t.n - 1 };
+    return true;
+}
+
+static enum config_disk_kind kind_of_disk(struct span path)
+{
+    if (path.n > 10 && !memcmp(path.s, "partition=", 10))
+        return CONFIG_DISK_PARTITION;
+    return path.n > 5 && !memcmp(path.s, "disk=", 5) ? CONFIG_DISK_WHOLE : CONFIG_DISK_FILE;
+}
+
+/* WHAT,cow,discard, WHAT,readonly or WHAT,dax; WHAT is PATH, partition=PARTUUID or disk=NUMBER; ,memory at the end. */
 static int set_disk(struct parser *p, const char *value)
 {
     struct span mode = { value, strlen(value) }, path = { "", 0 }, word = path, rest;
@@ -233,17 +263,29 @@ static int set_disk(struct parser *p, const char *value)
     if (p->vm->disks == CONFIG_MAX_DISKS)
         return config_fail(p, "expected at most %d disks in a VM", CONFIG_MAX_DISKS);
     disk = &p->vm->disk[p->vm->disks++];
+    disk->place = CONFIG_NO_PLACE;
+    disk->memory = take_last(&mode, "memory");
     next_part(&mode, &path);
     rest = mode;
     next_part(&rest, &word);
+    disk->kind = kind_of_disk(path);
     disk->readonly = span_is(word, "readonly") && !rest.s;
     disk->dax = span_is(word, "dax") && !rest.s;
     if (!disk->readonly && !disk->dax && !(span_is(word, "cow") && rest.s && span_is(trim(rest), "discard")))
         return config_fail(p, "expected PATH,cow,discard, PATH,readonly or PATH,dax, found \"%.*s\"", SHOWN,
                            value);
+    if (disk->kind != CONFIG_DISK_FILE && (disk->dax || disk->memory))
+        return config_fail(p, "expected the path of a file with dax or memory, found \"%.*s\"", SHOWN, value);
+    disk->memory |= disk->dax;
     if (!copy(text, sizeof(text), path))
         return config_fail(p, "expected a path of at most %zu characters, found %zu", sizeof(text) - 1, path.n);
     return set_file(p, &disk->image, text);
+}
+
+static int set_vif(struct parser *p, const char *value)
+{
+    (void)value;
+    return config_fail(p, "this version has no virtual network, expected no such line");
 }
 
 #define CONFIG_NUMBER(member, ...) SECTION_GLOBAL, false, set_number, { __VA_ARGS__, offsetof(struct config, member) }
@@ -253,6 +295,7 @@ static const struct key keys[] = {
     { "console",         SECTION_GLOBAL, false, set_console, { 0 } },
     { "log",             SECTION_GLOBAL, false, set_log, { 0 } },
     { "apicv",           SECTION_GLOBAL, false, set_apicv, { 0 } },
+    { "disks",           SECTION_GLOBAL, false, set_disks, { 0 } },
     { "overcommit",      CONFIG_NUMBER(overcommit, "a percentage", 100, CONFIG_MAX_OVERCOMMIT, 100) },
     { "scan",            CONFIG_NUMBER(scan, "a number of pages a second", 0, CONFIG_MAX_SCAN, CONFIG_DEFAULT_SCAN) },
     { "numa",            SECTION_GLOBAL, false, set_numa, { 0 } },
@@ -273,14 +316,14 @@ static const struct key keys[] = {
     { "weight",          VM_NUMBER(weight, "a number", 1, CONFIG_MAX_WEIGHT, CONFIG_DEFAULT_WEIGHT) },
     { "cpus",            SECTION_VM, false, set_cpus, { 0 } },
     { "disk",            SECTION_VM, true, set_disk, { 0 } },
-    { "vif",             SECTION_VM, true, config_set_vif, { 0 } },
+    { "vif",             SECTION_VM, true, set_vif, { 0 } },
 };
 
 static int unknown_key(struct parser *p)
 {
     if (p->section == SECTION_GLOBAL)
-        return config_fail(p, "unknown key, expected console, numa, numa-..., overcommit, scan, log or apicv in "
-                           "[global]");
+        return config_fail(p, "unknown key, expected console, numa, numa-..., overcommit, scan, log, apicv or disks "
+                           "in [global]");
     return config_fail(p, "unknown key, expected kernel, ramdisk, extra, memory, share, placement, vcpus, weight, "
                        "cpus, disk or vif in [vm NAME]");
 }

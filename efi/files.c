@@ -154,7 +154,6 @@ void file_free(const void *data, size_t size)
         firmware->BootServices->FreePages((EFI_PHYSICAL_ADDRESS)data, EFI_SIZE_TO_PAGES(size));
 }
 
-/* Names on FAT do not differ by case. */
 static char folded(char c)
 {
     if (c == '/')
@@ -162,7 +161,7 @@ static char folded(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c + 'a' - 'A') : c;
 }
 
-static bool same_path(const char *a, const char *b)
+bool same_path(const char *a, const char *b)
 {
     a += folded(*a) == '\\';
     b += folded(*b) == '\\';
@@ -182,6 +181,12 @@ static struct config_file *file_of(struct vm_config *vm, unsigned index)
         return &vm->ramdisk[index - 1];
     index -= vm->ramdisks + 1;
     return index < vm->disks ? &vm->disk[index].image : NULL;
+}
+
+/* A partition or a whole disk stays where it is. */
+static bool is_loaded(const struct vm_config *vm, unsigned index)
+{
+    return index <= vm->ramdisks || vm->disk[index - vm->ramdisks - 1].kind == CONFIG_DISK_FILE;
 }
 
 static const char *kind_of(const struct vm_config *vm, unsigned index)
@@ -229,7 +234,7 @@ int files_load(struct config *config)
         struct config_file *file;
 
         for (unsigned i = 0; (file = file_of(&config->vm[v], i)) != NULL; i++) {
-            int err = load_one(config, &config->vm[v], i, file);
+            int err = is_loaded(&config->vm[v], i) ? load_one(config, &config->vm[v], i, file) : 0;
 
             if (err)
                 return err;

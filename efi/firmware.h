@@ -39,6 +39,9 @@ void file_free(const void *data, size_t size);
 int files_load(struct config *config);
 void files_free(struct config *config);
 
+/* Do they name the same file? Names on FAT do not differ by case. */
+bool same_path(const char *a, const char *b);
+
 /* The text of this program's load options as ASCII; empty if there are none or they are no text. */
 void load_options(char *text, size_t size);
 
@@ -68,3 +71,18 @@ bool services_there(void);
 void tables_find(struct boot_info *boot);
 /* An ACPI table and its length through the RSDP at rsdp, NULL if it is not there; valid for good. */
 const void *table_find(uint64_t rsdp, const char sig[4], size_t *len);
+
+/*
+ * The disks that the firmware can read, and what boot_info has to do with them. Not an error if there are none.
+ */
+void disks_find(struct boot_info *boot);
+/*
+ * Finds where on the disks what the configuration calls a disk lies, and takes memory for drivers (low_take). What
+ * cannot be found is loaded into memory if it is a file. -ENOENT: a partition or disk that is not there; -ENOMEM.
+ */
+int places_find(struct config *config, struct boot_info *boot);
+/* Memory below 4 GiB for devices that reach no farther; none is no error. */
+void low_take(struct boot_info *boot);
+void places_free(struct boot_info *boot);
+/* The disk and the sectors on it of the volume this program came from. -ENOENT. */
+int volume_place(const struct boot_info *boot, unsigned *disk, struct extent *e);

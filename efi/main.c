@@ -17,6 +17,7 @@ EFI_HANDLE image;
 
 static struct config config;
 static struct boot_info boot;
+static struct boot_selftest selftest;
 
 static const char *file_name(const char *path)
 {
@@ -28,19 +29,25 @@ static const char *file_name(const char *path)
     return name;
 }
 
-static int read_config(void)
+static int read_options(char *path, size_t size)
 {
-    char options[1024], path[CONFIG_PATH_MAX] = CONFIG_PATH, message[MESSAGE_MAX];
+    char options[1024], message[MESSAGE_MAX];
+    int err;
+
+    load_options(options, sizeof(options));
+    err = options_parse(options, path, size, &selftest, message, sizeof(message));
+    if (err)
+        say("%s", message);
+    return err;
+}
+
+static int read_config(const char *path)
+{
+    char message[MESSAGE_MAX];
     const void *text;
     size_t size;
     int err;
 
-    load_options(options, sizeof(options));
-    err = options_parse(options, path, sizeof(path), message, sizeof(message));
-    if (err) {
-        say("%s", message);
-        return err;
-    }
     err = file_load(path, "configuration", CONFIG_SIZE_MAX, &text, &size);
     if (err)
         return err;
@@ -63,10 +70,30 @@ static unsigned most_vcpus(void)
     return n;
 }
 
+/* Needs neither VT-x nor a configuration: none of the other processors takes part. */
+static int test_disks(void)
+{
+    int err;
+
+    config_defaults(&config);
+    boot.config = &config;
+    boot.cpus = 1;
+    tables_find(&boot);
+    disks_find(&boot);
+    low_take(&boot);
+    err = memory_take(&boot);
+    return err ? err : mirrorball_selftest(&boot, &selftest);
+}
+
 static int run(void)
 {
-    int err = read_config();
+    char path[CONFIG_PATH_MAX] = CONFIG_PATH;
+    int err = read_options(path, sizeof(path));
 
+    if (!err && selftest.disks)
+        return test_disks();
+    if (!err)
+        err = read_config(path);
     if (err)
         return err;
     print_serial(config.console_com1);
@@ -75,6 +102,10 @@ static int run(void)
     err = hardware_check(&boot);
     if (!err)
         err = processors_find(&boot, most_vcpus());
+    if (!err) {
+        disks_find(&boot);
+        err = places_find(&config, &boot);
+    }
     if (!err)
         err = files_load(&config);
     if (!err)
@@ -89,6 +120,7 @@ static void give_everything_back(void)
 {
     processors_settle();
     memory_give_back(&boot);
+    places_free(&boot);
     files_free(&config);
 }
 

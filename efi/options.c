@@ -3,16 +3,14 @@
 
 #include "efi/options.h"
 
+#include "efi/span.h"
 #include "lib/errno.h"
 #include "lib/format.h"
 #include "lib/string.h"
 
-#define CFG "-cfg="
-
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t';
-}
+#define CFG      "-cfg="
+#define SELFTEST "-selftest=disks"
+#define SCRATCH  "-scratch="
 
 /* Length of the word at s; blanks inside double quotes belong to it. */
 static size_t word_length(const char *s)
@@ -51,7 +49,29 @@ static int take_path(const char *s, size_t n, char *cfg, size_t cfg_size, char *
     return 0;
 }
 
-int options_parse(const char *text, char *cfg, size_t cfg_size, char *err, size_t err_size)
+/* DISK:SECTOR:SECTORS */
+static bool take_scratch(struct span text, struct boot_selftest *test)
+{
+    uint64_t n[3];
+
+    for (unsigned i = 0; i < ARRAY_SIZE(n); i++) {
+        const char *colon = i < 2 ? memchr(text.s, ':', text.n) : text.s + text.n;
+
+        if (!colon || !parse_number((struct span){ text.s, (size_t)(colon - text.s) }, &n[i]))
+            return false;
+        text = (struct span){ colon + 1, text.n - (size_t)(colon - text.s) - (i < 2) };
+    }
+    test->scratch_disk = (unsigned)MIN(n[0], (uint64_t)BOOT_MAX_DISKS);
+    test->scratch = (struct extent){ n[1], n[2] };
+    return n[2] != 0;
+}
+
+static bool is_word(const char *text, size_t n, const char *word)
+{
+    return span_is((struct span){ text, n }, word);
+}
+
+int options_parse(const char *text, char *cfg, size_t cfg_size, struct boot_selftest *test, char *err, size_t err_size)
 {
     bool cfg_seen = false;
 
@@ -65,6 +85,14 @@ int options_parse(const char *text, char *cfg, size_t cfg_size, char *err, size_
             if (e)
                 return e;
             cfg_seen = true;
+        } else if (is_word(text, n, SELFTEST)) {
+            test->disks = true;
+        } else if (strncmp(text, SCRATCH, strlen(SCRATCH)) == 0) {
+            if (!take_scratch((struct span){ text + strlen(SCRATCH), n - strlen(SCRATCH) }, test)) {
+                format(err, err_size, SCRATCH ": expected DISK:SECTOR:SECTORS, found \"%.*s\"", (int)MIN(n, (size_t)64),
+                       text);
+                return -EINVAL;
+            }
         } else if (text[0] == '-') {
             format(err, err_size, "load options: expected -cfg=PATH once, found \"%.*s\"", (int)MIN(n, (size_t)64),
                    text);

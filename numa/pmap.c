@@ -332,7 +332,8 @@ int pmap_set_device(struct pmap *pmap, struct gpa gpa, struct hpa page)
     return err;
 }
 
-char *pmap_machine(struct pmap *pmap, struct gpa gpa)
+/* Where a RAM page is in machine memory; NULL: nowhere, it reads as zero. */
+static char *machine(struct pmap *pmap, struct gpa gpa)
 {
     uint64_t chunk = *pmap_chunk(pmap, gpa), e;
 
@@ -347,7 +348,7 @@ typedef int (*part_fn)(struct pmap *pmap, struct gpa gpa, char *arg, size_t n);
 
 static int part_read(struct pmap *pmap, struct gpa gpa, char *arg, size_t n)
 {
-    const char *from = pmap_machine(pmap, gpa);
+    const char *from = machine(pmap, gpa);
 
     if (from)
         memcpy(arg, from, n);
@@ -361,17 +362,17 @@ static int part_write(struct pmap *pmap, struct gpa gpa, char *arg, size_t n)
     int err = pmap_own(pmap, gpa, pmap->home);
 
     if (!err)
-        memcpy(pmap_machine(pmap, gpa), arg, n);
+        memcpy(machine(pmap, gpa), arg, n);
     return err;
 }
 
 static int part_zero(struct pmap *pmap, struct gpa gpa, char *arg, size_t n)
 {
-    int err = pmap_machine(pmap, gpa) ? pmap_own(pmap, gpa, pmap->home) : 0;
+    int err = machine(pmap, gpa) ? pmap_own(pmap, gpa, pmap->home) : 0;
 
     (void)arg;
-    if (!err && pmap_machine(pmap, gpa))
-        memset(pmap_machine(pmap, gpa), 0, n);
+    if (!err && machine(pmap, gpa))
+        memset(machine(pmap, gpa), 0, n);
     return err;
 }
 

@@ -135,7 +135,8 @@ class Trial:
 class Machine:
     """A machine in an emulator (scripts/boot on a pseudo-terminal) and its serial port."""
 
-    def __init__(self, trial, image, name, cpus=4, memory=512, model=None, platform=None):
+    def __init__(self, trial, image, name, cpus=4, memory=512, model=None, platform=None,
+                 arguments=()):
         """A machine of MEMORY MiB; little, because the firmware overwrites all that it gets back."""
         self.trial = trial
         self.log = os.path.join(trial.logs, f"{name}.serial")
@@ -149,6 +150,7 @@ class Machine:
                    "--bochs-log", os.path.join(trial.logs, f"{name}.bochs")]
         command += ["--model", model] if model else []
         command += ["--qemu-tcg"] if platform == "qemu" else []
+        command += arguments    # more of scripts/boot's own
         self.terminal, slave = pty.openpty()
         tty.setraw(slave)
         open(self.log, "wb").close()

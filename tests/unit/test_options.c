@@ -16,12 +16,14 @@
 #define CFG_SIZE 16
 
 static char cfg[CFG_SIZE], message[160];
+static struct boot_selftest test;
 
 static int parse(const char *text)
 {
     strcpy(cfg, "default");
     memset(message, 0xaa, sizeof(message));
-    return options_parse(text, cfg, sizeof(cfg), message, sizeof(message));
+    memset(&test, 0, sizeof(test));
+    return options_parse(text, cfg, sizeof(cfg), &test, message, sizeof(message));
 }
 
 static void good(const char *text, const char *path)
@@ -45,6 +47,26 @@ static void test_no_path(void **state)
     good("mirrorball.efi", "default");
     good("FS0:\\mirrorball.efi", "default");
     good("mirror-cfg=x", "default");
+}
+
+static void test_selftest(void **state)
+{
+    (void)state;
+    good("mirrorball.efi", "default");
+    assert_false(test.disks);
+    good("mirrorball.efi -selftest=disks", "default");
+    assert_true(test.disks);
+    assert_int_equal(test.scratch.sectors, 0);
+    good("x -selftest=disks -scratch=3:2048:64", "default");
+    assert_true(test.disks);
+    assert_int_equal(test.scratch_disk, 3);
+    assert_int_equal(test.scratch.sector, 2048);
+    assert_int_equal(test.scratch.sectors, 64);
+    assert_int_equal(parse("x -scratch=3:2048"), -EINVAL);
+    assert_int_equal(parse("x -scratch=3:2048:"), -EINVAL);
+    assert_int_equal(parse("x -scratch=3:2048:0"), -EINVAL);
+    assert_int_equal(parse("x -scratch=a:1:1"), -EINVAL);
+    assert_int_equal(parse("x -selftest=memory"), -EINVAL);
 }
 
 static void test_path(void **state)
@@ -78,6 +100,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_path),
         cmocka_unit_test(test_path),
+        cmocka_unit_test(test_selftest),
         cmocka_unit_test(test_refusals),
     };
 

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Copyright (C) 2026 The Mirrorball authors
+"""The machine's own disks, while guests run: through the firmware and by a driver of ours."""
+
+import random
+import re
+import struct
+
+import lab
+
+SIZE = 3 * 1024 * 1024 + 512 * 3
+DISK = r"\guests\data.img"
+
+
+def sum_of(data):
+    """As the monitor's "storage read" computes it."""
+    total = 0
+    for (word,) in struct.iter_unpack("<Q", data):
+        total = (total * 31 + word) & 0xffffffffffffffff
+    return f"{total:016x}"
+
+
+def read(m, number, kib, count):
+    """Ticks of a read, those of the processor, and the sum."""
+    since = m.mark()
+    m.send(f"storage read {number} {kib} {count}\r")
+    found = m.until(rf"storage {number}: (\d+) reads of {kib} KiB, (\d+) ticks each, of which the processor works (\d+); "
+                    r"sum ([0-9a-f]{16})$", 300, since)
+    m.until(lab.PROMPT, 60, since)
+    return int(found[2]), int(found[3]), found[4]
+
+
+@lab.scenario("storage", seconds=420)
+def storage(t):
+    """The same disk, through the firmware and by our ATA driver; the shell reads it again afterwards."""
+    from firmware_shell import after_run, proof, proofs, script, start, SUCCESS
+    data = random.Random(5).randbytes(SIZE)
+    want = sum_of(data)
+
+    def config(disks):
+        return (f"[global]\nconsole = com1\ndisks = {disks}\n" + lab.vm_section("one", "crash.elf", extra="spin")
+                + f"disk = {DISK},cow,discard\n").encode()
+    files = lab.kernels("crash") | proofs((0, 1, 2)) | {
+        "guests/data.img": data, "startup.nsh": script("type \\tests\\0.txt", *start(1), *start(2)),
+        "tests/1.conf": config("firmware"), "tests/2.conf": config("auto")}
+    with t.machine(t.image(None, files, "shell"), cpus=2) as m:
+        m.start_script()
+        m.wait("the shell's script runs", rf"^{proof(0)}", 120)
+        for number, who in ((1, "firmware"), (2, "ata")):
+            since = m.mark()
+            m.wait(f"{who}: the disk is driven by it", rf"^mirrorball: disk \d+: {who} ", since=since)
+            m.wait(f"{who}: the file's place on it is known", r"^mirrorball: .*data\.img: on disk \d+, 3073 KiB in \d+ pieces")
+            m.wait(f"{who}: a guest runs", r"^mirrorball: vm one: starts", since=since)
+            m.send("\r")
+            m.until(lab.PROMPT, 60, m.at)
+            small, work, _ = read(m, 0, 4, 100)
+            large, large_work, total = read(m, 0, 128, 1000)
+            t.check(f"{who}: what is read is what the file holds", total == want, f"{total}, wanted {want}")
+            print(f"      {who}: 4 KiB {small} ticks ({work} of the processor), 128 KiB {large} ({large_work})")
+            text = m.command("storage")
+            t.check(f"{who}: no errors", re.search(rf"^disk {who} .*errors 0, time-outs 0, resets 0$", text, re.M), text)
+            t.check(f"{who}: the guest runs still", lab.vm_list(m) == {"one": "running"}, text)
+            m.send("exit\r")
+            after_run(t, m, number, who, SUCCESS)
+        m.wait("the script runs to its end", r"^the-script-has-ended", 60)
+
+
+EFI = "\\EFI\\mirrorball\\mirrorball.efi"
+
+
+def selftest(t, name, platform, disks, arguments=(), files=None):
+    """Each of DISKS, which our driver of that name knows, reads as by the firmware, is written where it may be, and
+    is the firmware's again afterwards."""
+    from firmware_shell import proof, proofs, script
+    lines = ["type \\tests\\0.txt"]
+    for number in range(len(disks)):
+        lines += [f"{EFI} -selftest=disks -scratch={number}:64:500", f"type \\tests\\{number + 1}.txt"]
+    files = proofs(range(len(disks) + 1)) | {"startup.nsh": script(*lines)} | (files or {})
+    with t.machine(t.image(None, files, "shell", name), name, cpus=1, platform=platform, arguments=arguments) as m:
+        m.start_script()
+        m.wait(f"{name}: the shell's script runs", rf"^{proof(0)}", 120)
+        for number in range(len(disks)):
+            since = m.mark()
+            m.wait(f"{name}: the shell reads a file after self-test {number}", rf"^{proof(number + 1)}", 120)
+            text = m.text()[since:m.at]
+            found = re.search(r"^mirrorball: selftest: (\d+) disks, (\d+) passed, (\d+) failed$", text, re.M)
+            t.check(f"{name}: self-test {number} passes", found and found[3] == "0" and int(found[1]) >= len(disks), text)
+            wrote = re.findall(r"selftest: disk \d+, (\w+).*: writes, flushes and reads back: passed", text)
+            t.check(f"{name}: self-test {number} writes on one disk", len(wrote) == 1 and wrote[0] in disks, text)
+            for line in re.findall(r"selftest: (disk .* takes \d+ ticks.*)$", text, re.M):
+                print(f"      {line}")
+        m.wait(f"{name}: the script runs to its end", r"^the-script-has-ended", 60)
+
+
+@lab.scenario("storage-selftest", seconds=300)
+def storage_selftest(t):
+    """Our drivers without VT-x: AHCI and NVMe on QEMU, ATA on Bochs."""
+    empty = f"{t.work}/nvme.raw"
+    with open(empty, "wb") as file:
+        file.write(random.Random(6).randbytes(1 << 20))
+        file.truncate(64 << 20)
+    selftest(t, "qemu", "qemu", ("ahci", "nvme"), [
+        f"--qemu-arg={a}" for a in ("-drive", f"file={empty},format=raw,if=none,id=nvme,snapshot=on", "-device",
+                                    "nvme,drive=nvme,serial=mirrorball")])
+    selftest(t, "bochs", "bochs", ("ata",))
