@@ -101,6 +101,10 @@ int ept_prepare(struct ept *ept, struct gpa gpa, enum ept_level level, struct ep
         t = table(*e);
     }
     e = &t[level_index(gpa, level)];
+    if (level == EPT_4K) {
+        ept->recent = t;
+        ept->recent_region = gpa.v / level_size(EPT_2M);
+    }
     *slot = (struct ept_slot){ e, level };
     return present(*e) && !is_leaf(*e, level) ? -EEXIST : 0;
 }

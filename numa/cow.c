@@ -187,6 +187,18 @@ bool pmap_adopt(struct pmap *pmap, struct gpa gpa, const void *from)
     return true;
 }
 
+void pmap_replaced(struct pmap *pmap, struct hpa page, uint64_t old)
+{
+    ++*pmap_shared_like(pmap, page);
+    if (!old)
+        pmap->counts.touched++;
+    if (old & P_ZERO)
+        pmap->counts.zeros--;
+    if (old & P_SHARED)
+        --*pmap_shared_like(pmap, HPA(old & P_ADDR));
+    pmap_let_go(pmap, old);
+}
+
 int pmap_replace(struct pmap *pmap, struct gpa gpa, struct hpa page)
 {
     uint64_t *chunk = pmap_chunk(pmap, gpa), *e, old;
@@ -197,14 +209,7 @@ int pmap_replace(struct pmap *pmap, struct gpa gpa, struct hpa page)
     old = *e;
     pmap_detach(pmap, gpa);
     *e = page.v | P_PRESENT | P_SHARED;
-    ++*pmap_shared_like(pmap, page);
-    if (!old)
-        pmap->counts.touched++;
-    if (old & P_ZERO)
-        pmap->counts.zeros--;
-    if (old & P_SHARED)
-        --*pmap_shared_like(pmap, HPA(old & P_ADDR));
-    pmap_let_go(pmap, old);
+    pmap_replaced(pmap, page, old);
     return 0;
 }
 

@@ -182,7 +182,7 @@ bool pmap_destroy_chunk(struct pmap *pmap, uint64_t *chunk)
 }
 
 /* What is beside it in a large page stays mapped, if there is memory for the table. */
-static void clear(struct ept *ept, struct gpa gpa)
+void pmap_unmap(struct ept *ept, struct gpa gpa)
 {
     struct ept_mapping m = ept_lookup(ept, gpa);
     struct ept_slot slot;
@@ -199,7 +199,7 @@ void pmap_detach_pages(struct pmap *pmap, struct gpa gpa, uint64_t pages)
         uint64_t before = ept->generation;
 
         for (uint64_t i = 0; i < pages; i++)
-            clear(ept, GPA(gpa.v + i * PAGE_SIZE));
+            pmap_unmap(ept, GPA(gpa.v + i * PAGE_SIZE));
         if (ept->generation != before)
             ept_flush(ept);
     }
@@ -289,24 +289,6 @@ int pmap_fault(struct pmap *pmap, struct gpa gpa, unsigned node, bool write)
     do {
         err = fault(pmap, gpa, node < pmap->nodes ? node : 0, write);
     } while (err == -ENOMEM && reclaim_again(&tries));
-    return err;
-}
-
-int pmap_place(struct pmap *pmap, struct gpa gpa, struct hpa page, unsigned node)
-{
-    int err;
-
-    if (gpa.v % PAGE_SIZE)
-        return -EINVAL;
-    if (!pmap_has(pmap, gpa))
-        return -EFAULT;
-    if (node >= pmap->nodes)
-        node = 0;
-    spin_lock(&pmap->lock);
-    err = pmap_replace(pmap, gpa, page);
-    if (!err) /* without memory for the EPT a fault will try again */
-        (void)map(pmap, gpa, node, wanted(pmap, gpa, node));
-    spin_unlock(&pmap->lock);
     return err;
 }
 
@@ -421,14 +403,50 @@ static int each_part(struct pmap *pmap, struct gpa gpa, size_t n, part_fn part, 
     return err;
 }
 
+/* Is this a part of one page of RAM? Then there is a short way, for rings and their like. */
+static inline bool in_page(const struct pmap *pmap, struct gpa gpa, size_t n)
+{
+    return gpa.v % PAGE_SIZE + n <= PAGE_SIZE && gpa.v < pmap->windows_at && pmap_has(pmap, gpa);
+}
+
 int pmap_read(struct pmap *pmap, struct gpa from, void *to, size_t n)
 {
-    return each_part(pmap, from, n, part_read, to);
+    const char *page;
+
+    if (!in_page(pmap, from, n))
+        return each_part(pmap, from, n, part_read, to);
+    spin_lock(&pmap->lock);
+    page = machine(pmap, from);
+    if (page)
+        memcpy(to, page, n);
+    else
+        memset(to, 0, n);
+    spin_unlock(&pmap->lock);
+    return 0;
+}
+
+/* Where a page is that is the VM's own already; NULL: it is not. */
+static inline char *own(struct pmap *pmap, struct gpa gpa)
+{
+    uint64_t chunk = *pmap_chunk(pmap, gpa);
+
+    if (!(chunk & P_LARGE) && (!chunk || (*pmap_entry(chunk, gpa) & (P_PRESENT | P_SHARED | P_REPLICAS)) != P_PRESENT))
+        return NULL;
+    return machine(pmap, gpa);
 }
 
 int pmap_write(struct pmap *pmap, struct gpa to, const void *from, size_t n)
 {
-    return each_part(pmap, to, n, part_write, (char *)from);
+    char *page = NULL;
+
+    if (in_page(pmap, to, n)) {
+        spin_lock(&pmap->lock);
+        page = own(pmap, to);
+        if (page)
+            memcpy(page, from, n);
+        spin_unlock(&pmap->lock);
+    }
+    return page ? 0 : each_part(pmap, to, n, part_write, (char *)from);
 }
 
 int pmap_zero(struct pmap *pmap, struct gpa to, size_t n)

@@ -123,11 +123,19 @@ int pmap_zero(struct pmap *pmap, struct gpa to, size_t n);
  * same part. */
 int pmap_load(struct pmap *pmap, struct gpa to, const void *from, size_t n);
 /*
- * A page of the commons takes the place of what a RAM page held, and is mapped on that node; the caller's reference is
- * the pmap's from now on. -EINVAL: gpa is misaligned; -EFAULT: not RAM; -ENOMEM: no table: the reference stays the
- * caller's. Any processor, outside of the EPTs.
+ * Pages of the commons, each with a reference, and where they are to be. They take the places of what was in RAM there,
+ * in their order, and are mapped on that node. Returns how many, at most PMAP_PLACE_MOST: their references are the
+ * pmap's from now on. The next one, if there is one, cannot be placed: it is misaligned, or not to be in RAM, or there
+ * is no memory for a table. Any processor, outside of the EPTs.
  */
-int pmap_place(struct pmap *pmap, struct gpa gpa, struct hpa page, unsigned node);
+#define PMAP_PLACE_MOST 32u
+struct pmap_placed { struct gpa gpa; struct hpa page; };
+unsigned pmap_place_pages(struct pmap *pmap, const struct pmap_placed *p, unsigned n, unsigned node);
+/* The same for one. 0, or it cannot be placed. */
+static inline int pmap_place(struct pmap *pmap, struct gpa gpa, struct hpa page, unsigned node)
+{
+    return pmap_place_pages(pmap, &(struct pmap_placed){ gpa, page }, 1, node) ? 0 : -1;
+}
 /* Bytes of RAM the VM has. */
 uint64_t pmap_memory(const struct pmap *pmap);
 /* Is [gpa, gpa + n) RAM throughout, or inside one window? */

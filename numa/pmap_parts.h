@@ -69,6 +69,8 @@ int pmap_make_chunks(struct pmap *pmap);
 /* Makes an empty chunk a table. -ENOMEM. */
 int pmap_make_table(struct pmap *pmap, uint64_t *chunk);
 
+/* This EPT does not map the page any more; what is beside it in a large page may stay mapped. */
+void pmap_unmap(struct ept *ept, struct gpa gpa);
 /* After this no processor reaches what these pages were mapped to, until the next fault there. */
 void pmap_detach_pages(struct pmap *pmap, struct gpa gpa, uint64_t pages);
 void pmap_detach(struct pmap *pmap, struct gpa gpa);
@@ -90,6 +92,8 @@ bool pmap_adopt(struct pmap *pmap, struct gpa gpa, const void *from);
 
 /* The entry that names a page is changed to that of a shared one; what it named is let go. -ENOMEM. */
 int pmap_replace(struct pmap *pmap, struct gpa gpa, struct hpa page);
+/* The last step of that: an entry was old, which no processor reaches any more, and names a shared page now. */
+void pmap_replaced(struct pmap *pmap, struct hpa page, uint64_t old);
 
 /* A large page becomes 512 small ones. -ENOMEM. */
 int pmap_split(struct pmap *pmap, uint64_t *chunk);

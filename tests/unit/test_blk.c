@@ -274,6 +274,28 @@ static void test_counts(void **state)
     assert_int_equal(c.requests, 0);
 }
 
+/* Up to the one that cannot be placed; no reference is left behind. */
+static void test_place_stops(void **state)
+{
+    struct gpa to[] = { GPA(BUFFER), GPA(BUFFER + PAGE_SIZE), GPA(BUFFER + 1), GPA(BUFFER) };
+    struct pmap_placed p[ARRAY_SIZE(to)];
+    struct hpa page;
+
+    assert_int_equal(image_page(image, 1, &page), 0);
+    for (unsigned i = 0; i < ARRAY_SIZE(p); i++) {
+        p[i] = (struct pmap_placed){ to[i], page };
+        commons_hold(page);
+    }
+    assert_int_equal(page_of(page)->refs, 6);
+    assert_int_equal(pmap_place_pages(&pmap[0], p, ARRAY_SIZE(p), 0), 2);
+    assert_int_equal(pmap_place_pages(&pmap[0], p + 3, 1, 0), 1);     /* in its own place */
+    assert_int_equal(page_of(page)->refs, 5);
+    commons_drop(page);
+    commons_drop(page);
+    assert_int_equal(page_of(page)->refs, 3);                         /* the cache's, and the two places' */
+    assert_int_not_equal(0, pmap_place(&pmap[0], GPA(pmap_memory(&pmap[0])), page, 0));
+}
+
 static void test_readonly(void **state)
 {
     struct mb_blk_identity id;
@@ -464,7 +486,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_identify), T(test_reads_share), T(test_what_was_there), T(test_no_sharing), T(test_layers),
-        T(test_discard), T(test_counts), T(test_readonly), T(test_bad_requests), T(test_batch), T(test_bounded),
+        T(test_discard), T(test_counts), T(test_place_stops), T(test_readonly), T(test_bad_requests), T(test_batch), T(test_bounded),
         T(test_rings), T(test_broken_ring), T(test_data_over_ring), T(test_all_memory_comes_back),
     };
 

@@ -33,6 +33,7 @@
 static void model_ipi(uint32_t apic_id, uint8_t vector);
 static void model_pause(void);
 static void model_clear(struct ept *ept, struct gpa gpa);
+static void model_commit(struct ept *ept, struct ept_slot slot, struct hpa hpa, enum ept_prot prot);
 static struct hpa model_unhook(struct ept *ept, struct gpa gpa);
 static void model_flush(struct ept *ept);
 static void model_free(struct hpa page, unsigned order);
@@ -71,6 +72,9 @@ static void model_sample(struct ept *ept, struct gpa gpa, struct ept_use *use);
 #define ept_lookup   model_lookup
 #include "numa/pmap.c"
 #include "numa/cow.c"
+#define ept_commit   model_commit
+#include "numa/place.c"
+#undef ept_commit
 #include "numa/scan.c"
 #include "numa/hints.c"
 #define pmap_detach_chunk model_detach_chunk
@@ -132,6 +136,8 @@ enum mutation {
     RECLAIM_NO_LOOK,           /* what was zero before the detach is taken for zero after it */
     SHARED_STAYS_MAPPED,       /* copies of shared pages are let go while VMs map them */
     WITHDRAWN_STAYS_MAPPED,    /* a page becomes private while nodes map copies */
+    PLACE_NO_FLUSH,            /* what was there is let go while processors inside go on with it */
+    PLACE_STALE_NODE,          /* other nodes go on with it */
     MUTATIONS,
 };
 
@@ -141,6 +147,7 @@ static const char *const mutation_names[] = {
     "move without flush", "move with a late flush", "move with a late detach", "stale replica", "no copy",
     "reclaim without flush", "reclaim with a late detach", "reclaim without a second look",
     "shared copies stay mapped", "copies of a withdrawn page stay mapped",
+    "place without flush", "a place keeps a stale node",
 };
 
 struct cached { bool valid; uint64_t page; unsigned prot; };
@@ -158,6 +165,7 @@ static const char *violation;
 static struct { struct ept *ept; struct gpa gpa; bool clear, chunk; } late[256];
 static unsigned lates;
 static uint64_t ticks, seed, touches;
+static bool placing[VMS][PAGES], places; /* a page is read from a disk: what the guest finds there meanwhile is not said */
 static bool withdrawing;       /* a page is private again, its copies are not let go yet */
 
 static uint64_t machine_first, machine_end;
@@ -242,7 +250,7 @@ static bool try_access(unsigned c, unsigned page, bool write, uint64_t value)
     if (write) {
         *(uint64_t *)t->page = value;
         expected[cpu[c].vm][page] = value;
-    } else if (*(uint64_t *)t->page != expected[cpu[c].vm][page]) {
+    } else if (!placing[cpu[c].vm][page] && *(uint64_t *)t->page != expected[cpu[c].vm][page]) {
         violate("a guest has read what is not there");
     }
     return true;
@@ -306,13 +314,20 @@ static void model_pause(void)
 static void model_clear(struct ept *ept, struct gpa gpa)
 {
     if (mutation == NO_CLEAR || (mutation == NO_CLEAR_ON_NODE_1 && ept->pages.ctx) ||
-        (mutation == WITHDRAWN_STAYS_MAPPED && withdrawing))
+        (mutation == WITHDRAWN_STAYS_MAPPED && withdrawing) || (mutation == PLACE_STALE_NODE && places))
         return;
     others_run();
     if (mutation == LATE_DETACH)
         late[lates++] = (typeof(late[0])){ ept, gpa, .clear = true };
     else
         ept_clear(ept, gpa);
+    others_run();
+}
+
+static void model_commit(struct ept *ept, struct ept_slot slot, struct hpa hpa, enum ept_prot prot)
+{
+    others_run();
+    ept_commit(ept, slot, hpa, prot);
     others_run();
 }
 
@@ -332,7 +347,7 @@ static void model_flush(struct ept *ept)
 {
     uint64_t generation = ept->generation;
 
-    if (mutation == NO_FLUSH)
+    if (mutation == NO_FLUSH || (mutation == PLACE_NO_FLUSH && places))
         return;
     if (mutation == LATE_FLUSH) {
         late[lates++] = (typeof(late[0])){ ept, GPA(0), .clear = false };
@@ -640,6 +655,40 @@ static void give_back_some(unsigned v, unsigned page)
             expected[v][p] = 0;
 }
 
+/* A page of a disk, which is shared from the beginning. */
+static struct hpa disk_page(uint64_t value)
+{
+    struct hpa page = page_alloc(pick(NODES), PAGE_ORDER_4K, PAGE_PRIVATE);
+
+    assert_true(page.v);
+    memset(hpa_ptr(page), 0, PAGE_SIZE);
+    *(uint64_t *)hpa_ptr(page) = value;
+    commons_add(page, COMMONS_FILES, 2 + (uint32_t)(value % 2));
+    return page;
+}
+
+/* A guest reads from a disk, into a few pages. */
+static void place_some(unsigned v)
+{
+    unsigned n = 1 + pick(3), first = pick(PAGES - n);
+    struct pmap_placed p[4];
+    uint64_t value[4];
+
+    for (unsigned i = 0; i < n; i++) {
+        value[i] = pick(VALUES);
+        p[i] = (struct pmap_placed){ gpa_of(first + i), disk_page(value[i]) };
+        placing[v][first + i] = true;
+    }
+    places = true;
+    if (pmap_place_pages(&vm[v], p, n, node_of(current)) != n)
+        violate("pages were not placed");
+    places = false;
+    for (unsigned i = 0; i < n; i++) {
+        placing[v][first + i] = false;
+        expected[v][first + i] = value[i];
+    }
+}
+
 /* No memory is left, for some soon after this guest has got a large page and everyone uses it. */
 static void run_short(unsigned v)
 {
@@ -680,6 +729,8 @@ static void one_step(void)
             give_back_some(v, pick(PAGES));
         else if (what == 65)
             sample_some();
+        else if (what == 67 && !pick(4))
+            place_some(v);
         else if (what == 66 && !pick(20))
             run_short(v);
         else
