@@ -68,7 +68,7 @@ def fill(root, args, package):
     install_kernel(root, package)
     for tree in args.tree:
         run("cp", "-rT", os.path.join(tree, "lib"), os.path.join(root, "usr", "lib"))
-    run("make", "-s", "-C", args.drivers, "boot", f"DESTDIR={root}")
+    run("make", "-s", "-C", args.drivers, "boot", f"DESTDIR={os.path.abspath(root)}")
     run("chroot", root, "depmod", version)
     run("chroot", root, "update-initramfs", "-c", "-k", version)
     for name in ("vmlinuz", "initrd.img"):
