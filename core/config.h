@@ -9,6 +9,8 @@
 #define CONFIG_MAX_VMS       16
 #define CONFIG_MAX_RAMDISKS  8
 #define CONFIG_MAX_DISKS     4
+#define CONFIG_MAX_VIFS      4
+#define CONFIG_MAX_IPS       4
 #define CONFIG_NAME_MAX      32
 #define CONFIG_PATH_MAX      256
 #define CONFIG_EXTRA_MAX     2048
@@ -47,6 +49,15 @@ struct config_disk {
     int place;                 /* in boot_info.place, CONFIG_NO_PLACE: it is not known where on a disk it lies */
 };
 
+/* A network interface of a VM. */
+struct config_vif {
+    char net[CONFIG_NAME_MAX]; /* networks with the same name are one */
+    uint8_t mac[6];            /* all zero: one is made up */
+    struct { bool six; uint8_t at[16]; } ip[CONFIG_MAX_IPS];
+    unsigned ips;
+    uint64_t rate;             /* bytes a second that it may send, 0: any */
+};
+
 /* pCPUs by number; those beyond the machine's do not matter. */
 #define CONFIG_MAX_CPUS 256
 struct cpu_set { uint64_t bits[CONFIG_MAX_CPUS / 64]; };
@@ -63,6 +74,8 @@ struct vm_config {
     unsigned ramdisks;
     struct config_disk disk[CONFIG_MAX_DISKS];
     unsigned disks;
+    struct config_vif vif[CONFIG_MAX_VIFS];
+    unsigned vifs;
     char extra[CONFIG_EXTRA_MAX];
     uint64_t memory_mib;
     char share[CONFIG_NAME_MAX]; /* where it shares memory by content, "": nowhere */

@@ -172,6 +172,7 @@ static const struct command commands[] = {
     { "disk",    "info",                    "the VMs' disks: what was read and written, and how", monitor_disk },
     { "storage", "[read N [KIB [COUNT]]]",  "the machine's disks, who drives them; read one to see the cost",
       monitor_storage },
+    { "net",     "list|stat",               "networks and their ports; what went through each", monitor_net },
     { "stat",    "[NAME [VCPU]]",           "VM exits by reason, and how long they took", monitor_stat },
     { "trace",   "[NAME | cpu CPU]",        "the last VM exits", monitor_trace },
     { "top",     "",                        "use of the processors, a page a second until a key comes", monitor_top },

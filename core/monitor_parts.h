@@ -18,6 +18,8 @@ void monitor_storage(int argc, char **argv);
 /* core/monitor_mem.c */
 void monitor_mem(int argc, char **argv);
 void monitor_numa(int argc, char **argv);
+/* core/monitor_net.c */
+void monitor_net(int argc, char **argv);
 /* core/monitor_stat.c */
 void monitor_stat(int argc, char **argv);
 void monitor_trace(int argc, char **argv);

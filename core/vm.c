@@ -7,6 +7,7 @@
 #include "core/loader.h"
 #include "core/sched.h"
 #include "core/vm_disks.h"
+#include "core/vm_nets.h"
 #include "core/vm_ops.h"
 #include "lib/errno.h"
 #include "lib/format.h"
@@ -264,6 +265,7 @@ static struct slot *new_slot(struct vm *vm, unsigned index)
     s->vcpu.vpid = (uint16_t)(1 + vm->index * CONFIG_MAX_VCPUS + index);
     s->vcpu.tsc_base = vm->tsc_base;
     s->vcpu.disks = &vm->disks;
+    s->vcpu.nets = &vm->nets;
     s->vcpu.devices = board_vcpu(vm->board, index);
     s->vcpu.apic_page = board_apic_page(s->vcpu.devices);
     s->vcpu.news = board_news(s->vcpu.devices);
@@ -286,6 +288,7 @@ static void free_slot(struct vm *vm, struct slot *s)
 
 static void destroy(struct vm *vm)
 {
+    vifs_destroy(&vm->nets); /* from now on nobody gives it frames or interrupts */
     spin_lock(&vm->lock);
     for (unsigned i = 0; i < CONFIG_MAX_VCPUS; i++) {
         free_slot(vm, vm->slots[i]);
@@ -395,6 +398,8 @@ static int build(struct vm *vm)
         }
     }
     err = vm_add_disks(vm);
+    if (!err)
+        err = vm_add_nets(vm);
     if (err)
         return err;
     err = loader_load(vm->config, &vm->pmap, &entry, why, sizeof(why));

@@ -8,6 +8,7 @@
 #include "numa/pmap.h"
 #include "vdev/blk.h"
 #include "vdev/board.h"
+#include "vdev/vif.h"
 #include "vmx/vcpu.h"
 
 /*
@@ -63,6 +64,7 @@ struct vm {
     _Atomic bool has_balloon;  /* it has said so */
     struct pmap pmap;
     struct blk disks;
+    struct vifs nets;
     struct board *board;
     unsigned board_order;
     struct slot *slots[CONFIG_MAX_VCPUS];

@@ -91,6 +91,19 @@ static void stop(struct vcpu *v, const char *why)
     vm_crash(vm_of(v), v, why);
 }
 
+/* What it has to send and has not called for goes first. */
+static void halt(struct vcpu *v)
+{
+    vifs_idle(v->nets, v->index);
+    sched_halt(v);
+}
+
+static void idle(struct vcpu *v)
+{
+    vifs_idle(v->nets, v->index);
+    sched_idle(v);
+}
+
 static uint64_t balloon(struct vcpu *v, uint64_t holds)
 {
     return vm_balloon_report(vm_of(v), holds);
@@ -119,8 +132,8 @@ const struct vcpu_ops vm_vcpu_ops = {
     .pio_read = pio_read, .pio_write = pio_write, .mmio_read = mmio_read, .mmio_write = mmio_write,
     .msr_read = msr_read, .msr_write = msr_write, .cr8 = cr8, .set_cr8 = set_cr8, .pending = pending,
     .take_interrupt = take_interrupt, .apicv_state = apicv_state, .apic_written = apic_written,
-    .apic_ended = apic_ended, .hypercall = hypercall_handle, .quick_hypercall = hypercall_quick, .halt = sched_halt,
-    .spins = sched_spins, .idle = sched_idle, .balloon = balloon, .interrupt = sched_interrupt,
+    .apic_ended = apic_ended, .hypercall = hypercall_handle, .quick_hypercall = hypercall_quick, .halt = halt,
+    .spins = sched_spins, .idle = idle, .balloon = balloon, .interrupt = sched_interrupt,
     .stop = stop, .wallclock = wallclock_at_start, .resume = sched_resume, .goes_on = sched_goes_on,
 };
 

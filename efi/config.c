@@ -35,7 +35,7 @@ static struct span before_comment(struct span t)
     return t;
 }
 
-static bool is_name(struct span t)
+bool config_is_name(struct span t)
 {
     for (size_t i = 0; i < t.n; i++) {
         char c = t.s[i];
@@ -60,7 +60,7 @@ static int begin_vm(struct parser *p, struct span name)
 {
     struct config *c = p->out;
 
-    if (!is_name(name))
+    if (!config_is_name(name))
         return config_fail(p, "[vm]: expected [vm NAME] with NAME of letters, digits, '_', '.' or '-', found \"%.*s\"",
                            (int)MIN(name.n, (size_t)SHOWN), name.s);
     if (name.n >= CONFIG_NAME_MAX)
@@ -116,7 +116,7 @@ static int parse_line(struct parser *p, struct span t)
                      trim((struct span){ equals + 1, t.n - (size_t)(equals + 1 - t.s) }));
 }
 
-static int check_vm(struct parser *p, const struct vm_config *vm)
+static int check_vm(struct parser *p, struct vm_config *vm)
 {
     if (!vm->kernel.path[0])
         return config_fail(p, "[vm %s]: kernel: missing, expected kernel = PATH", vm->name);
@@ -125,7 +125,7 @@ static int check_vm(struct parser *p, const struct vm_config *vm)
     for (unsigned i = 0; i < vm->disks && vm->share_off; i++)
         if (vm->disk[i].dax)
             return config_fail(p, "[vm %s]: disk: dax shares the image's pages, expected no share = off", vm->name);
-    return 0;
+    return config_check_vifs(p, vm);
 }
 
 /* What can only be said at the end. */

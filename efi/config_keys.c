@@ -282,12 +282,6 @@ static int set_disk(struct parser *p, const char *value)
     return set_file(p, &disk->image, text);
 }
 
-static int set_vif(struct parser *p, const char *value)
-{
-    (void)value;
-    return config_fail(p, "this version has no virtual network, expected no such line");
-}
-
 #define CONFIG_NUMBER(member, ...) SECTION_GLOBAL, false, set_number, { __VA_ARGS__, offsetof(struct config, member) }
 #define VM_NUMBER(member, ...)     SECTION_VM, false, set_number, { __VA_ARGS__, offsetof(struct vm_config, member) }
 
@@ -316,7 +310,7 @@ static const struct key keys[] = {
     { "weight",          VM_NUMBER(weight, "a number", 1, CONFIG_MAX_WEIGHT, CONFIG_DEFAULT_WEIGHT) },
     { "cpus",            SECTION_VM, false, set_cpus, { 0 } },
     { "disk",            SECTION_VM, true, set_disk, { 0 } },
-    { "vif",             SECTION_VM, true, set_vif, { 0 } },
+    { "vif",             SECTION_VM, true, config_set_vif, { 0 } },
 };
 
 static int unknown_key(struct parser *p)

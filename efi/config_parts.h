@@ -31,5 +31,12 @@ __attribute__((format(printf, 2, 3))) int config_fail(struct parser *p, const ch
 /* What holds for a VM where the file says nothing; for the machine: efi/config.h. */
 void config_vm_defaults(struct vm_config *vm);
 
+/* Letters, digits, '_', '.' and '-'. */
+bool config_is_name(struct span t);
+
+/* A vif; at the end: its address is no other's, and it gets one if it has none. -EINVAL. */
+int config_set_vif(struct parser *p, const char *value);
+int config_check_vifs(struct parser *p, struct vm_config *vm);
+
 /* KEY = VALUE in the section the parser is in. -EINVAL. */
 int config_set(struct parser *p, struct span name, struct span value);

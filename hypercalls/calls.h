@@ -15,3 +15,8 @@ int64_t call_balloon(struct vcpu *v);
 /* hypercalls/blk.c */
 int64_t call_blk_ring(struct vcpu *v);
 int64_t call_blk_run(struct vcpu *v);
+
+/* hypercalls/net.c */
+int64_t call_net_identify(struct vcpu *v);
+int64_t call_net_ring(struct vcpu *v);
+int64_t call_net_run(struct vcpu *v);

@@ -4,6 +4,7 @@
 #include "hypercalls/hypercalls.h"
 #include "include/mirrorball/blk.h"
 #include "include/mirrorball/hypercall.h"
+#include "include/mirrorball/net.h"
 #include "lib/errno.h"
 
 typedef int64_t (*hypercall)(struct vcpu *v);
@@ -22,6 +23,9 @@ static const hypercall calls[] = {
     [MIRRORBALL_CALL_BALLOON]    = call_balloon,
     [MIRRORBALL_CALL_BLK_RING]   = call_blk_ring,
     [MIRRORBALL_CALL_BLK_RUN]    = call_blk_run,
+    [MIRRORBALL_CALL_NET_IDENTIFY] = call_net_identify,
+    [MIRRORBALL_CALL_NET_RING]   = call_net_ring,
+    [MIRRORBALL_CALL_NET_RUN]    = call_net_run,
 };
 
 void hypercall_handle(struct vcpu *v)

@@ -314,8 +314,7 @@ int pmap_set_device(struct pmap *pmap, struct gpa gpa, struct hpa page)
     return err;
 }
 
-/* Where a RAM page is in machine memory; NULL: nowhere, it reads as zero. */
-static char *machine(struct pmap *pmap, struct gpa gpa)
+char *pmap_machine(struct pmap *pmap, struct gpa gpa)
 {
     uint64_t chunk = *pmap_chunk(pmap, gpa), e;
 
@@ -330,7 +329,7 @@ typedef int (*part_fn)(struct pmap *pmap, struct gpa gpa, char *arg, size_t n);
 
 static int part_read(struct pmap *pmap, struct gpa gpa, char *arg, size_t n)
 {
-    const char *from = machine(pmap, gpa);
+    const char *from = pmap_machine(pmap, gpa);
 
     if (from)
         memcpy(arg, from, n);
@@ -344,17 +343,17 @@ static int part_write(struct pmap *pmap, struct gpa gpa, char *arg, size_t n)
     int err = pmap_own(pmap, gpa, pmap->home);
 
     if (!err)
-        memcpy(machine(pmap, gpa), arg, n);
+        memcpy(pmap_machine(pmap, gpa), arg, n);
     return err;
 }
 
 static int part_zero(struct pmap *pmap, struct gpa gpa, char *arg, size_t n)
 {
-    int err = machine(pmap, gpa) ? pmap_own(pmap, gpa, pmap->home) : 0;
+    int err = pmap_machine(pmap, gpa) ? pmap_own(pmap, gpa, pmap->home) : 0;
 
     (void)arg;
-    if (!err && machine(pmap, gpa))
-        memset(machine(pmap, gpa), 0, n);
+    if (!err && pmap_machine(pmap, gpa))
+        memset(pmap_machine(pmap, gpa), 0, n);
     return err;
 }
 
@@ -416,7 +415,7 @@ int pmap_read(struct pmap *pmap, struct gpa from, void *to, size_t n)
     if (!in_page(pmap, from, n))
         return each_part(pmap, from, n, part_read, to);
     spin_lock(&pmap->lock);
-    page = machine(pmap, from);
+    page = pmap_machine(pmap, from);
     if (page)
         memcpy(to, page, n);
     else
@@ -432,7 +431,7 @@ static inline char *own(struct pmap *pmap, struct gpa gpa)
 
     if (!(chunk & P_LARGE) && (!chunk || (*pmap_entry(chunk, gpa) & (P_PRESENT | P_SHARED | P_REPLICAS)) != P_PRESENT))
         return NULL;
-    return machine(pmap, gpa);
+    return pmap_machine(pmap, gpa);
 }
 
 int pmap_write(struct pmap *pmap, struct gpa to, const void *from, size_t n)

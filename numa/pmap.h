@@ -136,6 +136,17 @@ static inline int pmap_place(struct pmap *pmap, struct gpa gpa, struct hpa page,
 {
     return pmap_place_pages(pmap, &(struct pmap_placed){ gpa, page }, 1, node) ? 0 : -1;
 }
+/*
+ * A RAM page that has one of its own or of the commons joins the commons, if it is not there yet; *page gets a
+ * reference for the caller. -ENOENT: it has none, or copies on nodes, or is not RAM; -ENOMEM. Any processor, outside of
+ * the EPTs.
+ */
+int pmap_share(struct pmap *pmap, struct gpa gpa, struct hpa *page);
+/*
+ * Copies from a VM's RAM or window to another's, or the same's. -EFAULT: outside of these (nothing is copied), -ENOMEM,
+ * -EIO. Any processor, outside of the EPTs.
+ */
+int pmap_copy(struct pmap *to, struct gpa to_at, struct pmap *from, struct gpa from_at, size_t n);
 /* Bytes of RAM the VM has. */
 uint64_t pmap_memory(const struct pmap *pmap);
 /* Is [gpa, gpa + n) RAM throughout, or inside one window? */

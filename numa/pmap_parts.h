@@ -84,6 +84,9 @@ uint64_t *pmap_shared_like(struct pmap *pmap, struct hpa page);
 /* What the entry of a page named is let go; no processor reaches it any more. */
 void pmap_let_go(struct pmap *pmap, uint64_t entry);
 
+/* Where a byte of RAM is in machine memory; NULL: nowhere, its page reads as zero. */
+char *pmap_machine(struct pmap *pmap, struct gpa gpa);
+
 /* Backs a RAM page with one of its own: first touch, or a write to a shared page. -ENOMEM. */
 int pmap_own(struct pmap *pmap, struct gpa gpa, unsigned node);
 

@@ -71,6 +71,17 @@ DefinitionBlock ("", "DSDT", 2, "MIRROR", "MBALL", 1)
             Name (_UID, 1)
         }
 
+        /* All network interfaces: guest/linux-pv-drivers/mb_net.c. */
+        Device (NETS)
+        {
+            Name (_HID, "MRBL0003")
+            Name (_UID, 1)
+            Name (_CRS, ResourceTemplate ()
+            {
+                Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) { 18 }
+            })
+        }
+
         /* What the system keeps for itself: ports of power management and reset, interrupt controllers. */
         Device (SYSR)
         {

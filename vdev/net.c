@@ -245,6 +245,7 @@ static int give_all(struct net_port *from, const struct net_frame *f, uint64_t t
             continue;
         err = give(from, p, f, waits);
         batch->given |= to & -to;
+        batch->bytes += f->bytes;
         put(p);
     }
     return err;
@@ -254,8 +255,9 @@ static bool makes_sense(const struct net_frame *f)
 {
     const struct net_piece *first = f->piece;
 
-    return f->bytes >= NET_ETH && f->bytes <= MB_NET_MAX_BYTES && !first->pmap && first->bytes >= net_head_bytes(f) &&
-           net_offload_fits(&f->offload, first->at, net_head_bytes(f), f->bytes);
+    if (first->pmap || first->bytes < NET_ETH || f->bytes > (first->at[0] & 1 ? NET_MAX_MULTICAST : MB_NET_MAX_BYTES))
+        return false;
+    return net_offload_fits(&f->offload, first->at, net_head_bytes(f), f->bytes);
 }
 
 /* Where it goes; 0: nowhere (it was counted). */

@@ -17,7 +17,8 @@
 #define NET_MAX_IPS   4u       /* addresses of a port */
 #define NET_MAC       6u
 #define NET_ETH       14u      /* bytes of an Ethernet header */
-#define NET_HEAD      192u     /* so much of a frame's begin is always in the hypervisor's memory */
+#define NET_HEAD      192u     /* so much of a frame's begin is looked at, at most */
+#define NET_MAX_MULTICAST (64u * 1024 + 256) /* bytes of a frame for many */
 
 /* A stretch of a frame: in memory of the hypervisor, or of a VM, where it may change at any time. */
 struct net_piece {
@@ -31,8 +32,8 @@ struct net_piece {
 };
 
 /*
- * From the Ethernet header to the last byte of data, without padding and checksum. The first piece is the hypervisor's
- * and has at least MIN(bytes, NET_HEAD): what was looked at is what arrives.
+ * From the Ethernet header to the last byte of data, without padding and checksum. The first piece is the hypervisor's,
+ * at least NET_ETH bytes with all headers: nothing behind it is looked at, and what was looked at is what arrives.
  */
 struct net_frame {
     const struct net_piece *piece;
@@ -103,8 +104,8 @@ struct net_port {
     uint8_t *wire_buffer;      /* a page: the frame that is being sent */
 };
 
-/* The ports to which frames were given and no flush yet: begins as { 0 }, belongs to one processor. */
-struct net_batch { uint64_t given; };
+/* The ports to which frames were given and no flush yet, and how much: begins as { 0 }, belongs to one processor. */
+struct net_batch { uint64_t given, bytes; };
 
 /* The network with this name; made if there is none. NULL: too many. Any processor. */
 struct net *net_named(const char *name);

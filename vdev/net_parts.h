@@ -14,7 +14,7 @@ static inline void net_count(_Atomic uint64_t *counter, uint64_t n)
 /* How much of a frame's begin can be looked at: in its first piece. */
 static inline uint32_t net_head_bytes(const struct net_frame *f)
 {
-    return MIN(f->bytes, NET_HEAD);
+    return MIN(f->piece->bytes, NET_HEAD);
 }
 
 /* Gives a frame to a port that takes them as on a wire, in as many as it needs; as ops->frame. */

@@ -71,6 +71,7 @@ struct vcpu {
     void *owner;               /* the VM, for core/ */
     void *devices;             /* its part of the VM's board, for core/ */
     void *disks;               /* the VM's struct blk, for hypercalls/ */
+    void *nets;                /* the VM's struct vifs, likewise */
     struct pmap *pmap;
     unsigned index;            /* in its VM; also its APIC id */
     unsigned vcpus;            /* of its VM */

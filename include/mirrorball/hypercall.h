@@ -14,6 +14,7 @@
 /* _HID of the paravirtual devices in the DSDT. */
 #define MIRRORBALL_ACPI_HINTS   "MRBL0001"
 #define MIRRORBALL_ACPI_DISKS   "MRBL0002"     /* all of the VM: include/mirrorball/blk.h */
+#define MIRRORBALL_ACPI_NETS    "MRBL0003"     /* likewise: include/mirrorball/net.h */
 
 /*
  * Hypercalls: VMCALL at CPL 0 with the number in rax, arguments in rdi, rsi, rdx, r10, r8; the result, or a negative
@@ -51,7 +52,7 @@ struct mirrorball_range {
  */
 #define MIRRORBALL_CALL_BALLOON 4
 
-/* 5, 6: disks, see include/mirrorball/blk.h. */
+/* 5, 6: disks, see include/mirrorball/blk.h. 8 to 10: networks, see include/mirrorball/net.h. */
 
 /* Major version in the upper half: calls of an older major version may be gone. */
-#define MIRRORBALL_ABI_VERSION  0x00010002
+#define MIRRORBALL_ABI_VERSION  0x00010003

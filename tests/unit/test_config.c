@@ -540,11 +540,61 @@ static void test_counts(void **state)
     bad(text, "m.conf:12: ramdisk: expected at most 8 ramdisks in a VM");
 }
 
-static void test_not_in_this_version(void **state)
+#define BAD_VIF(value, found) \
+    bad(VM("vif = " value), "m.conf:4: vif: expected mac=52:54:00:00:00:01 (not a group's), ip=10.0.0.1, ip=fd00::1 (at " \
+        "most 4) or rate=100Mb/s, found \"" found "\"")
+
+static void test_vifs(void **state)
 {
+    static const uint8_t mac[] = { 0x52, 0x54, 0, 0xab, 0xcd, 1 }, ip4[] = { 10, 0, 255, 1 };
+    static const uint8_t ip6[] = { 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0x12, 0x34 };
+    const struct config_vif *v = config.vm[0].vif;
+    uint8_t made[6];
+
     (void)state;
-    bad(VM("vif = lan0,mac=52:54:00:00:00:01"),
-        "m.conf:4: vif: this version has no virtual network, expected no such line");
+    good(VM("vif = lan0 , mac=52:54:0:AB:cd:01, ip=10.0.255.1, ip=fd00::5:1234, rate=100Mb/s\nvif = lan0\n"
+            "vif = b,rate=3KB/s,ip=1:2:3:4:5:6:7:8,ip=::1,ip=fe80::"));
+    assert_int_equal(config.vm[0].vifs, 3);
+    assert_string_equal(v[0].net, "lan0");
+    assert_memory_equal(v[0].mac, mac, 6);
+    assert_int_equal(v[0].ips, 2);
+    assert_false(v[0].ip[0].six);
+    assert_true(v[0].ip[1].six);
+    assert_memory_equal(v[0].ip[0].at, ip4, 4);
+    assert_memory_equal(v[0].ip[1].at, ip6, 16);
+    assert_int_equal(v[0].rate, 12500000);
+    assert_int_equal(v[2].rate, 3000);
+    assert_int_equal(v[2].ip[0].at[15], 8);
+    assert_int_equal(v[2].ip[1].at[15], 1);
+    assert_int_equal(v[2].ip[2].at[0], 0xfe);
+    assert_int_equal(v[1].mac[0], 0x52);
+    assert_memory_not_equal(v[1].mac, v[2].mac, 6);
+    memcpy(made, v[1].mac, 6);
+    good(VM("vif = lan0\nvif = lan0"));
+    assert_memory_equal(v[1].mac, made, 6); /* the same in each run */
+    good(VM("vif = a,mac=52:54:00:00:00:01\nvif = b,mac=52:54:00:00:00:01"));
+    bad(VM("vif = a,mac=52:54:00:00:00:01\nvif = a,mac=52:54:00:00:00:01"),
+        "m.conf:1: [vm a]: vif: 52:54:00:00:00:01 is used twice in network a, also by vm a, expected another");
+    bad(VM("vif = a\nvif = a\nvif = a\nvif = a\nvif = a"), "m.conf:8: vif: expected at most 4 network interfaces in a VM");
+    bad(VM("vif = a b"), "m.conf:4: vif: expected NETWORK[,mac=MAC][,ip=ADDRESS][,rate=RATE], found \"a b\"");
+    bad(VM("vif = "), "m.conf:4: vif: expected NETWORK[,mac=MAC][,ip=ADDRESS][,rate=RATE], found \"\"");
+    BAD_VIF("a,mac=52:54:00:00:00", "mac=52:54:00:00:00");
+    BAD_VIF("a,mac=52:54:00:00:00:00:01", "mac=52:54:00:00:00:00:01");
+    BAD_VIF("a,mac=01:00:5e:00:00:01", "mac=01:00:5e:00:00:01");
+    BAD_VIF("a,mac=00:00:00:00:00:00", "mac=00:00:00:00:00:00");
+    BAD_VIF("a,ip=10.0.0", "ip=10.0.0");
+    BAD_VIF("a,ip=10.0.0.256", "ip=10.0.0.256");
+    BAD_VIF("a,ip=10.0.0.1.", "ip=10.0.0.1.");
+    BAD_VIF("a,ip=::", "ip=::");
+    BAD_VIF("a,ip=1::2::3", "ip=1::2::3");
+    BAD_VIF("a,ip=1:2:3:4:5:6:7::8", "ip=1:2:3:4:5:6:7::8");
+    BAD_VIF("a,ip=1:2:3:4:5:6:7", "ip=1:2:3:4:5:6:7");
+    BAD_VIF("a,ip=fd00::12345", "ip=fd00::12345");
+    BAD_VIF("a,ip=1.1.1.1,ip=1.1.1.2,ip=1.1.1.3,ip=1.1.1.4,ip=1.1.1.5", "ip=1.1.1.5");
+    BAD_VIF("a,rate=10", "rate=10");
+    BAD_VIF("a,rate=0MB/s", "rate=0MB/s");
+    BAD_VIF("a,rate=10MB", "rate=10MB");
+    BAD_VIF("a,bridge=x", "bridge=x");
 }
 
 #define BAD_DISK(value) \
@@ -677,7 +727,7 @@ int main(void)
         cmocka_unit_test(test_paths),
         cmocka_unit_test(test_extra_length),
         cmocka_unit_test(test_counts),
-        cmocka_unit_test(test_not_in_this_version),
+        cmocka_unit_test(test_vifs),
         cmocka_unit_test(test_disks),
         cmocka_unit_test(test_short_message_buffer),
         cmocka_unit_test(test_mutations),

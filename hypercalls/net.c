@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include "include/mirrorball/net.h"
+#include "hypercalls/calls.h"
+#include "vdev/vif.h"
+
+int64_t call_net_identify(struct vcpu *v)
+{
+    return vifs_identify(v->nets, v->regs.rdi, GPA(v->regs.rsi));
+}
+
+int64_t call_net_ring(struct vcpu *v)
+{
+    return vifs_set_ring(v->nets, v->regs.rdi, v->regs.rsi, GPA(v->regs.rdx), v->regs.r10, v->regs.r8);
+}
+
+int64_t call_net_run(struct vcpu *v)
+{
+    return vifs_run(v->nets, v->regs.rdi, v->regs.rsi);
+}

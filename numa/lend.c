@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+#include "lib/errno.h"
+#include "lib/string.h"
+#include "numa/commons.h"
+#include "numa/pmap_parts.h"
+#include "numa/reclaim.h"
+
+/* Pages and bytes that go from one VM to another. */
+
+/* The entry of a page that can be shared, or NULL. Lock held. */
+static int find_entry(struct pmap *pmap, struct gpa gpa, uint64_t **entry)
+{
+    uint64_t *chunk = pmap_chunk(pmap, gpa);
+
+    if (!*chunk)
+        return -ENOENT;
+    if ((*chunk & P_LARGE) && pmap_split(pmap, chunk))
+        return -ENOMEM;
+    *entry = pmap_entry(*chunk, gpa);
+    return (**entry & P_PRESENT) && !(**entry & P_REPLICAS) ? 0 : -ENOENT;
+}
+
+/* Whose key it is nobody else's business: it is found by who has it, not by what it holds. */
+static uint32_t key_of(struct hpa page) { return (uint32_t)(page.v * 0x9e3779b97f4a7c15 >> 32) | 1; }
+
+int pmap_share(struct pmap *pmap, struct gpa gpa, struct hpa *page)
+{
+    uint64_t *e;
+    int err;
+
+    if (gpa.v % PAGE_SIZE || !pmap_has(pmap, gpa))
+        return -ENOENT;
+    spin_lock(&pmap->lock);
+    err = find_entry(pmap, gpa, &e);
+    if (!err) {
+        *page = HPA(*e & P_ADDR);
+        if (!(*e & P_SHARED)) {
+            pmap_detach(pmap, gpa); /* nobody writes it from now on */
+            commons_add(*page, COMMONS_FILES, key_of(*page));
+            *e |= P_SHARED;
+            ++*pmap_shared_like(pmap, *page);
+        }
+        commons_hold(*page);
+    }
+    spin_unlock(&pmap->lock);
+    return err;
+}
+
+/* Nobody else takes two pmaps' locks, and here all do in the same order. */
+static void lock_both(struct pmap *a, struct pmap *b)
+{
+    spin_lock(a < b ? &a->lock : &b->lock);
+    if (a != b)
+        spin_lock(a < b ? &b->lock : &a->lock);
+}
+
+static void unlock_both(struct pmap *a, struct pmap *b)
+{
+    spin_unlock(&a->lock);
+    if (a != b)
+        spin_unlock(&b->lock);
+}
+
+/* What is left to do. */
+struct rest { struct pmap *to, *from; struct gpa to_at, from_at; size_t n; };
+
+/* Inside one page of each. Locks held. */
+static int copy_part(const struct rest *r, size_t n)
+{
+    const char *from = pmap_machine(r->from, r->from_at);
+    int err = 0;
+
+    if (from || pmap_machine(r->to, r->to_at))
+        err = pmap_own(r->to, r->to_at, r->to->home);
+    if (err)
+        return err;
+    from = pmap_machine(r->from, r->from_at); /* of the same VM it may be another one now */
+    if (from)
+        memcpy(pmap_machine(r->to, r->to_at), from, n);
+    else if (pmap_machine(r->to, r->to_at))
+        memset(pmap_machine(r->to, r->to_at), 0, n);
+    return 0;
+}
+
+static int copy_rest(struct rest *r)
+{
+    int err = pmap_fetch(r->from, r->from_at, r->n);
+
+    if (!err)
+        err = pmap_fetch(r->to, r->to_at, r->n);
+    lock_both(r->to, r->from);
+    while (r->n && !err) {
+        size_t step = PAGE_SIZE - MAX(r->to_at.v % PAGE_SIZE, r->from_at.v % PAGE_SIZE);
+
+        step = MIN(r->n, step);
+        err = copy_part(r, step);
+        if (err)
+            break;
+        r->to_at.v += step;
+        r->from_at.v += step;
+        r->n -= step;
+    }
+    unlock_both(r->to, r->from);
+    return err;
+}
+
+int pmap_copy(struct pmap *to, struct gpa to_at, struct pmap *from, struct gpa from_at, size_t n)
+{
+    struct rest rest = { to, from, to_at, from_at, n };
+    unsigned tries = 0;
+    int err;
+
+    if (!pmap_is_ram(to, to_at, n) || !pmap_is_ram(from, from_at, n))
+        return -EFAULT;
+    do {
+        err = copy_rest(&rest);
+    } while (err == -ENOMEM && reclaim_again(&tries));
+    return err;
+}
