@@ -2,9 +2,12 @@
 /* Copyright (C) 2026 The Mirrorball authors */
 #include "arch/x86/apic.h"
 #include "core/monitor_parts.h"
+#include "lib/string.h"
+#include "numa/join.h"
 #include "numa/page.h"
 #include "numa/reclaim.h"
 #include "numa/scan.h"
+#include "numa/survey.h"
 
 static uint64_t kib(uint64_t pages) { return pages * PAGE_SIZE / KIB; }
 static uint64_t mib(uint64_t pages) { return pages * PAGE_SIZE / MIB; }
@@ -92,6 +95,14 @@ static void print_scanner(void)
                   f.last_looked, f.last_ticks / tsc_khz(), f.last_changed, f.last_given, f.rest / tsc_khz() / 1000);
 }
 
+static void print_joined(void)
+{
+    struct join_figures f = join_count();
+
+    if (f.joined)
+        monitor_print("small pages joined to %lu large ones, %lu of these copied\n", f.joined, f.copied);
+}
+
 /* At least 1 MiB, at most all that it has. */
 static void set_target(const char *name, const char *number)
 {
@@ -108,14 +119,27 @@ static void set_target(const char *name, const char *number)
         vm_set_target(vm, mib);
 }
 
+/* A line for each run of pages of one kind; what was never touched is left out. */
+static void print_pages(const char *name)
+{
+    static const char *const kinds[SURVEY_KINDS] = { "", "zero", "large", "private", "replicas", "origin", "content" };
+    struct vm *vm = monitor_find_vm(name);
+    struct survey run = { 0 };
+
+    while (vm && survey_next(&vm->pmap, &run))
+        monitor_print("  %09lx %6lu %s\n", run.gpa.v, run.pages, kinds[run.kind]);
+}
+
 void monitor_mem(int argc, char **argv)
 {
     struct page_counts c;
 
-    if (argc == 3)
+    if (argc == 3 && !strcmp(argv[2], "pages"))
+        print_pages(argv[1]);
+    else if (argc == 3)
         set_target(argv[1], argv[2]);
     else if (argc != 1)
-        monitor_print("usage: mem | mem NAME MIB\n");
+        monitor_print("usage: mem | mem NAME MIB | mem NAME pages\n");
     if (argc != 1)
         return;
     page_count(NUMA_MAX_NODES, &c);
@@ -125,4 +149,5 @@ void monitor_mem(int argc, char **argv)
     print_sum(&c);
     print_reclaimed();
     print_scanner();
+    print_joined();
 }

@@ -12,6 +12,7 @@
 #include "drivers/device.h"
 #include "lib/errno.h"
 #include "lib/log.h"
+#include "numa/join.h"
 #include "numa/page.h"
 #include "numa/sample.h"
 #include "numa/scan.h"
@@ -249,7 +250,7 @@ static void idle(struct run_queue *q)
 
     if (page_zero_ahead(cpu_this()->node))
         return;
-    when = scan_step(now, tsc_khz());
+    when = MIN(scan_step(now, tsc_khz()), join_step(now, tsc_khz()));
     if (when <= now)
         return;
     when = MIN(when, next_deadline(q, false));

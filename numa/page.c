@@ -425,6 +425,22 @@ void page_split(struct hpa page, unsigned order)
     spin_unlock(&n->lock);
 }
 
+void page_join(struct hpa page, unsigned order)
+{
+    struct mpage *p = page_of(page);
+    struct node *n = &nodes[p->node];
+
+    spin_lock(&n->lock);
+    for (uint64_t i = 0; i < BIT(order); i++) {
+        if (page.v % (PAGE_SIZE << order) || !p[i].head || p[i].order || p[i].kind != p->kind)
+            panic("page_join: %#lx is no part of a block of order %u", page.v + i * PAGE_SIZE, order);
+        p[i].head = i == 0;
+    }
+    p->order = (uint8_t)order;
+    p->use = (struct page_use){ 0 };
+    spin_unlock(&n->lock);
+}
+
 void page_set_kind(struct hpa page, enum page_kind kind)
 {
     struct mpage *p = page_of(page);

@@ -91,6 +91,8 @@ void page_set_kind(struct hpa page, enum page_kind kind);
 struct mpage *page_of(struct hpa page);
 /* Splits an allocated block into 4 KiB blocks that can be freed one by one. */
 void page_split(struct hpa page, unsigned order);
+/* The other way round: 4 KiB blocks of one kind become parts of the block that the first one, aligned, heads now. */
+void page_join(struct hpa page, unsigned order);
 
 struct page_counts { uint64_t total, free, by_kind[PAGE_KINDS]; };
 /* Pages of one node, or of all with node = NUMA_MAX_NODES. */

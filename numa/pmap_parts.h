@@ -102,6 +102,12 @@ void pmap_replaced(struct pmap *pmap, struct hpa page, uint64_t old);
 int pmap_split(struct pmap *pmap, uint64_t *chunk);
 
 /*
+ * The other way round, if all are the VM's own, on one node, and not used by several: where they are, if they are side
+ * by side, else as a copy. base: the chunk's first address. False: it is not so, or memory is short.
+ */
+bool pmap_join(struct pmap *pmap, uint64_t *chunk, struct gpa base);
+
+/*
  * Content sharing, each for a small private page of this pmap; false: it is not what it was thought to be (no harm
  * done).
  * Gives the page back, if it is zero.

@@ -49,12 +49,18 @@ static unsigned cost_of(struct policy_choice c, struct policy_page page)
     return page.large ? LARGE_PARTS : pages;
 }
 
+/* What the reset interval forgets. */
+static void renew(const struct placement *p, struct page_use *use)
+{
+    if (use->epoch == p->epoch % 16)
+        return;
+    use->epoch = p->epoch % 16;
+    use->moves = 0;
+    use->apart = false;
+}
+
 static bool pay(struct placement *p, struct page_use *use, uint64_t cost)
 {
-    if (use->epoch != p->epoch % 16) {
-        use->epoch = p->epoch % 16;
-        use->moves = 0;
-    }
     if (use->moves >= p->set.page_moves || p->credit < cost)
         return false;
     use->moves++;
@@ -74,10 +80,24 @@ struct policy_choice policy_judge(struct placement *p, struct page_use *use, str
     if (++use->samples < p->set.window)
         return c;
     c = choose(use, page);
+    renew(p, use);
+    use->apart = !one(use->readers | use->writers);
     use->readers = use->writers = use->samples = 0;
     if (c.move != POLICY_STAY && !pay(p, use, cost_of(c, page) * hz))
         c.move = POLICY_STAY;
     return c;
+}
+
+void policy_part(const struct placement *p, struct page_use *use)
+{
+    *use = (struct page_use){ .apart = true, .epoch = p->epoch % 16 };
+}
+
+bool policy_apart(const struct placement *p, const struct page_use *use)
+{
+    uint8_t users = use->readers | use->writers;
+
+    return (users && !one(users)) || (use->apart && use->epoch == p->epoch % 16);
 }
 
 void policy_collapsed(struct page_use *use)

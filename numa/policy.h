@@ -32,7 +32,8 @@ struct policy_settings {
 /* What is kept of each page, in its memmap entry. Sets of nodes are bit masks. */
 struct page_use {
     uint8_t readers, writers;  /* since the window began */
-    uint8_t samples;
+    uint8_t samples : 4;
+    uint8_t apart : 1;         /* in the window before this one several nodes used it, or the large page it was part of */
     uint8_t moves : 4, epoch : 4;
 };
 
@@ -60,6 +61,11 @@ void policy_time(struct placement *p, uint64_t tsc, uint64_t hz);
 /* One sample of one page; what to do now. A choice other than to stay is a move of that page, and paid for. */
 struct policy_choice policy_judge(struct placement *p, struct page_use *use, struct policy_page page, uint8_t readers,
                                   uint8_t writers, uint64_t hz);
+
+/* A part of a large page that is split because several nodes use it. */
+void policy_part(const struct placement *p, struct page_use *use);
+/* Have several nodes used it in this reset interval, or since the window began? Then it is not for a large page. */
+bool policy_apart(const struct placement *p, const struct page_use *use);
 
 /* The page was written to and lost its copies: a move that nobody has decided. */
 void policy_collapsed(struct page_use *use);

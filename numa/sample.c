@@ -20,6 +20,7 @@ static _Atomic bool busy;
 _Atomic uint64_t sample_due = UINT64_MAX;
 static struct placement policy;
 
+bool sample_apart(struct hpa page) { return policy_apart(&policy, &page_of(page)->use); }
 uint64_t sample_rounds(void) { return at.rounds; }
 
 void sample_init(const struct policy_settings *set, bool access_bits)
@@ -49,6 +50,13 @@ static void count_uses(struct pmap *pmap, uint8_t users, uint8_t copies, unsigne
     }
 }
 
+static void split_done(struct pmap *pmap, struct hpa page)
+{
+    pmap->moves.splits++;
+    for (uint64_t i = 0; i < CHUNK_PAGES; i++)
+        policy_part(&policy, &page_of(HPA(page.v + i * PAGE_SIZE))->use);
+}
+
 /* One sampled page: of 2 MiB if the chunk is one, else of 4 KiB. */
 static void judge(struct pmap *pmap, struct gpa gpa, uint64_t e, uint8_t readers, uint8_t writers, uint64_t hz)
 {
@@ -69,7 +77,7 @@ static void judge(struct pmap *pmap, struct gpa gpa, uint64_t e, uint8_t readers
     else if (c.move == POLICY_REPLICATE)
         (void)move_replicate(pmap, gpa, c.nodes);
     else if (c.move == POLICY_SPLIT && !pmap_split(pmap, pmap_chunk(pmap, gpa)))
-        pmap->moves.splits++;
+        split_done(pmap, p);
 }
 
 static uint8_t nodes_with(const struct ept_use *use, bool dirty, unsigned nodes, unsigned bit)

@@ -2,7 +2,7 @@
 /* Copyright (C) 2026 The Mirrorball authors */
 #pragma once
 
-#include "numa/policy.h"
+#include "numa/page.h"
 
 #include <stdatomic.h>
 
@@ -29,6 +29,9 @@ static inline void sample_poll(uint64_t tsc, uint64_t tsc_khz)
     if (tsc >= atomic_load_explicit(&sample_due, memory_order_relaxed))
         sample_now(tsc, tsc_khz);
 }
+
+/* Do several nodes use this page? The lock of its pmap is held. */
+bool sample_apart(struct hpa page);
 
 /* Samples of all pages finished. */
 uint64_t sample_rounds(void);

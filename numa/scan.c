@@ -37,6 +37,10 @@ static struct scan_figures figures, before; /* before: when the round began */
 void scan_set_rate(unsigned pages_per_second) { rate = pages_per_second; }
 void scan_wake(void) { atomic_store(&woken, true); }
 void scan_count(struct scan_figures *out) { *out = figures; }
+uint64_t scan_now(void) { return figures.rounds; }
+
+/* The first round to end may have begun behind these pages. */
+bool scan_has_passed(uint64_t since) { return !rate || figures.rounds >= since + 3; }
 
 /* Two pages that are to become one: met has to be put into the commons before page can be merged. */
 struct pair { struct hpa page, met; uint16_t domain; uint32_t key; };

@@ -31,5 +31,9 @@ struct scan_figures {
     uint64_t last_looked, last_changed, last_given, last_ticks; /* in the round before this one */
     uint64_t rest;             /* ticks, after that round */
 };
+/* What scan_has_passed is to be told later: has the scanner looked at all pages since, twice, or does it never? */
+uint64_t scan_now(void);
+bool scan_has_passed(uint64_t since);
+
 /* Any processor, about right. */
 void scan_count(struct scan_figures *out);

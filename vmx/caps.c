@@ -72,7 +72,7 @@ static const struct ept_need {
 } ept_needs[] = {
     { "EPT: 4 levels, write-back",   CAP_WALK_4 | CAP_WB,           true },
     { "EPT: INVEPT, one context",    CAP_INVEPT | CAP_INVEPT_ONE,   true },
-    { "EPT: 2 MiB pages",            CAP_2M,                        false },
+    { "EPT: 2 MiB pages",            CAP_2M,                        true },
     { "EPT: accessed/dirty bits",    CAP_ACCESS_BITS,               false },
 };
 

@@ -178,6 +178,8 @@ static void test_missing_ept(void **state)
     refuses("4 levels");
     fake_msr_set(MSR_VMX_EPT_VPID_CAP, EPT_ALL & ~BIT(14));
     refuses("write-back");
+    fake_msr_set(MSR_VMX_EPT_VPID_CAP, EPT_ALL & ~BIT(16));
+    refuses("2 MiB pages");
     fake_msr_set(MSR_VMX_EPT_VPID_CAP, EPT_ALL & ~BIT(20));
     refuses("INVEPT");
     fake_msr_set(MSR_VMX_EPT_VPID_CAP, EPT_ALL & ~BIT(25));
@@ -201,7 +203,7 @@ static void test_wanted_only(void **state)
     char msg[128] = "";
 
     fake_msr_set(MSR_VMX_PROCBASED_CTLS2, capability(0, PROC2_EPT | PROC2_UNRESTRICTED));
-    fake_msr_set(MSR_VMX_EPT_VPID_CAP, EPT_ALL & ~(BIT(16) | BIT(21)));
+    fake_msr_set(MSR_VMX_EPT_VPID_CAP, EPT_ALL & ~BIT(21));
     assert_int_equal(vmx_caps_init(msg, sizeof(msg)), 0);
     assert_int_equal(vmx_caps.proc2, PROC2_EPT | PROC2_UNRESTRICTED);
     assert_false(vmx_caps.vpid);

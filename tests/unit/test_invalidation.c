@@ -23,6 +23,7 @@
 #include "lib/errno.h"
 #include "numa/commons.h"
 #include "numa/hash.h"
+#include "numa/join.h"
 #include "numa/move.h"
 #include "numa/reclaim.h"
 #include "numa/sample.h"
@@ -46,8 +47,10 @@ static uint32_t model_hash(const void *page);
 static struct ept_mapping model_lookup(const struct ept *ept, struct gpa gpa);
 static void model_detach(struct pmap *pmap, struct gpa gpa);
 static void model_detach_chunk(struct pmap *pmap, struct gpa gpa);
+static void model_detach_joined(struct pmap *pmap, struct gpa gpa);
 static bool model_is_zero(const void *page);
 static void *model_copy(void *to, const void *from, size_t n);
+static void *model_copy_part(void *to, const void *from, size_t n);
 static void model_sample(struct ept *ept, struct gpa gpa, struct ept_use *use);
 
 /* Order matters: what a file defines is defined before calls of it are diverted. */
@@ -90,6 +93,21 @@ static void model_sample(struct ept *ept, struct gpa gpa, struct ept_use *use);
 #undef pmap_detach
 #undef pmap_detach_chunk
 #undef commons_free_copies
+#undef memcpy
+#define memcpy       model_copy_part
+#define pmap_detach_chunk model_detach_joined
+#define look         join_look
+#define next_pmap    join_next_pmap
+#define at           join_at
+#define busy         join_busy
+#define figures      join_so_far
+#include "numa/join.c"
+#undef pmap_detach_chunk
+#undef look
+#undef next_pmap
+#undef at
+#undef busy
+#undef figures
 #undef memcpy
 #define step         sample_step
 #define at           sample_at
@@ -138,6 +156,8 @@ enum mutation {
     WITHDRAWN_STAYS_MAPPED,    /* a page becomes private while nodes map copies */
     PLACE_NO_FLUSH,            /* what was there is let go while processors inside go on with it */
     PLACE_STALE_NODE,          /* other nodes go on with it */
+    JOIN_NO_FLUSH,             /* small pages become a large one while processors inside go on with them */
+    JOIN_LATE_DETACH,          /* copied into the large page while they can be written */
     MUTATIONS,
 };
 
@@ -148,6 +168,7 @@ static const char *const mutation_names[] = {
     "reclaim without flush", "reclaim with a late detach", "reclaim without a second look",
     "shared copies stay mapped", "copies of a withdrawn page stay mapped",
     "place without flush", "a place keeps a stale node",
+    "join without flush", "join with a late detach",
 };
 
 struct cached { bool valid; uint64_t page; unsigned prot; };
@@ -377,18 +398,10 @@ static void model_detach(struct pmap *pmap, struct gpa gpa)
     }
 }
 
-/* What numa/reclaim.c does. */
-static bool looked_again;
-
-static void model_detach_chunk(struct pmap *pmap, struct gpa gpa)
+/* Nobody is sent out, until it is too late; nor are the EPTs told before. */
+static void detach_badly(struct pmap *pmap, struct gpa gpa, bool detach_late)
 {
-    looked_again = true;
-    if (mutation != RECLAIM_NO_FLUSH && mutation != RECLAIM_LATE_DETACH) {
-        pmap_detach_chunk(pmap, gpa);
-        return;
-    }
     for (unsigned n = 0; n < NODES; n++) {
-        bool detach_late = mutation == RECLAIM_LATE_DETACH;
         struct hpa table = detach_late ? HPA_NONE : ept_unhook(&pmap->ept[n], gpa);
 
         if (table.v)
@@ -396,6 +409,27 @@ static void model_detach_chunk(struct pmap *pmap, struct gpa gpa)
         late[lates++] = (typeof(late[0])){ &pmap->ept[n], gpa, .chunk = detach_late };
     }
     others_run();
+}
+
+/* What numa/reclaim.c does. */
+static bool looked_again;
+
+static void model_detach_chunk(struct pmap *pmap, struct gpa gpa)
+{
+    looked_again = true;
+    if (mutation != RECLAIM_NO_FLUSH && mutation != RECLAIM_LATE_DETACH)
+        pmap_detach_chunk(pmap, gpa);
+    else
+        detach_badly(pmap, gpa, mutation == RECLAIM_LATE_DETACH);
+}
+
+/* What numa/join.c does. */
+static void model_detach_joined(struct pmap *pmap, struct gpa gpa)
+{
+    if (mutation != JOIN_NO_FLUSH && mutation != JOIN_LATE_DETACH)
+        pmap_detach_chunk(pmap, gpa);
+    else
+        detach_badly(pmap, gpa, mutation == JOIN_LATE_DETACH);
 }
 
 static bool model_is_zero(const void *page)
@@ -417,6 +451,15 @@ static void *model_copy(void *to, const void *from, size_t n)
     if (mutation != NO_COPY)
         memcpy(to, from, n);
     others_run();
+    return to;
+}
+
+/* One of 512 in a row: between most of them nothing happens, or nobody would be inside before the end. */
+static void *model_copy_part(void *to, const void *from, size_t n)
+{
+    memcpy(to, from, n);
+    if (!pick(CHUNK_PAGES / 2))
+        others_run();
     return to;
 }
 
@@ -689,16 +732,19 @@ static void place_some(unsigned v)
     }
 }
 
-/* No memory is left, for some soon after this guest has got a large page and everyone uses it. */
-static void run_short(unsigned v)
+static void gives_back(unsigned v, struct gpa from, uint64_t pages)
+{
+    pmap_give_back(&vm[v], from, pages);
+    for (unsigned p = 0; p < PAGES; p++)
+        if (gpa_of(p).v - from.v < pages * PAGE_SIZE)
+            expected[v][p] = 0;
+}
+
+/* Everyone uses this VM for a while. */
+static void all_use(unsigned v)
 {
     unsigned c = current;
 
-    if (pick(2)) {
-        pmap_give_back(&vm[v], GPA(PAGE_SIZE_2M), CHUNK_PAGES);
-        for (unsigned p = 16; p < PAGES; p++)
-            expected[v][p] = 0;
-    }
     for (unsigned i = pick(PAGES); i--;) {
         unsigned other = pick(FAKE_CPUS);
 
@@ -708,6 +754,34 @@ static void run_short(unsigned v)
             guest_access(other, pick(PAGES), !pick(4), pick(VALUES));
     }
     become(c);
+}
+
+/* A large page was split, some of its parts are now elsewhere, everyone uses it; then it is to be a large one again. */
+static void join_some(unsigned v)
+{
+    uint64_t *chunk = pmap_chunk(&vm[v], GPA(PAGE_SIZE_2M));
+    struct gpa some = gpa_of(16 + pick(PAGES - 17));
+
+    gives_back(v, GPA(PAGE_SIZE_2M), CHUNK_PAGES);
+    if (pmap_fault(&vm[v], some, node_of(current), true) || !(*chunk & P_LARGE) || pmap_split(&vm[v], chunk))
+        return;
+    if (pick(3)) {
+        gives_back(v, some, 8);
+        for (unsigned i = 8; i--;)
+            (void)pmap_fault(&vm[v], GPA(some.v + i * PAGE_SIZE), node_of(current), true);
+    }
+    all_use(v);
+    spin_lock(&vm[v].lock);
+    (void)pmap_join(&vm[v], chunk, GPA(PAGE_SIZE_2M));
+    spin_unlock(&vm[v].lock);
+}
+
+/* No memory is left, for some soon after this guest has got a large page and everyone uses it. */
+static void run_short(unsigned v)
+{
+    if (pick(2))
+        gives_back(v, GPA(PAGE_SIZE_2M), CHUNK_PAGES);
+    all_use(v);
     reclaim_again(&(unsigned){ 0 });
 }
 
@@ -733,6 +807,8 @@ static void one_step(void)
             place_some(v);
         else if (what == 66 && !pick(20))
             run_short(v);
+        else if (what == 68 && !pick(20))
+            join_some(v);
         else
             scan_step(ticks += 1000000, 1);
     }
@@ -792,10 +868,10 @@ static int outcome(enum mutation m, uint64_t start, uint64_t steps)
         if (!what && getenv("MODEL_VERBOSE"))
             for (unsigned v = 0; v < VMS; v++)
                 fprintf(stderr, "vm %u: faults %lu touches %lu breaks %lu touched %lu content %lu zeros %lu, migrations %lu "
-                        "replications %lu collapses %lu splits %lu, reclaimed %lu\n", v, vm[v].counts.faults, touches, vm[v].counts.breaks,
+                        "replications %lu collapses %lu splits %lu, reclaimed %lu, joined %lu, copied %lu\n", v, vm[v].counts.faults, touches, vm[v].counts.breaks,
                         vm[v].counts.touched, vm[v].counts.content, vm[v].counts.zeros, vm[v].moves.migrations,
                         vm[v].moves.replications, vm[v].moves.collapses, vm[v].moves.splits,
-                        reclaim_count().zeros);
+                        reclaim_count().zeros, join_count().joined, join_count().copied);
         _exit(what ? 1 : 0);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
