@@ -200,16 +200,17 @@ soak: install-deps ## the long boot scenarios, fuzzing, the model of invalidatio
 	@tests/run --only '^fuzz:' --fuzz-seconds $(FUZZ_SECONDS)
 	@SOAK_STEPS=$(SOAK_STEPS) $(BUILD)/host/test_invalidation
 
-bench: install-deps ## measure: native Linux against a guest, on the same emulator; then as bench-numa
-	@$(MAKE) --no-print-directory all guests $(EFI_HELPERS)
+bench: install-deps ## measure: native Linux against a guest, on the same emulator; then as bench-numa and bench-memory
+	@$(MAKE) --no-print-directory all guests drivers $(EFI_HELPERS)
 	@scripts/bench
 	@scripts/bench-numa
+	@scripts/bench-memory
 
 bench-numa: install-deps ## measure: how much of a guest's memory is local on two and four nodes, and what moves
 	@$(MAKE) --no-print-directory all guests
 	@scripts/bench-numa
 
-bench-memory: install-deps ## measure: what up to eight Debian guests cost in memory, half an hour
+bench-memory: install-deps ## measure: what up to eight Debian guests cost in memory, an hour
 	@$(MAKE) --no-print-directory all drivers
 	@scripts/bench-memory
 

@@ -16,6 +16,7 @@ static uint32_t *buckets;      /* first frame of each chain */
 static uint32_t *meeting;      /* frames left by commons_meet */
 static uint64_t mask;
 static struct spinlock stripes[STRIPES];
+static _Atomic uint64_t copy_count; /* of all pages, on other nodes */
 static struct hpa zeros[NUMA_MAX_NODES];
 
 int commons_init(void)
@@ -170,6 +171,7 @@ uint64_t commons_free_copies(struct hpa first)
 
     for (struct hpa next; first.v; first = next, n++) {
         next = frame_page(page_of(first)->link);
+        copy_count -= page_of(first)->kind == PAGE_REPLICA;
         page_free(first, PAGE_ORDER_4K);
     }
     return n;
@@ -250,6 +252,7 @@ static bool add_copy(struct hpa page, unsigned node)
     page_of(copy)->link = p->link;
     p->link = (uint32_t)(copy.v >> PAGE_SHIFT);
     spin_unlock(lock);
+    copy_count++;
     return true;
 }
 
@@ -280,7 +283,7 @@ struct hpa commons_take_copies(uint64_t pages)
 {
     uint32_t list = 0;
 
-    for (uint64_t b = 0, n = 0; b <= mask && n < pages; b++) {
+    for (uint64_t b = 0, n = 0; copy_count && b <= mask && n < pages; b++) {
         spin_lock(lock_of(b));
         n += take_from(b, &list);
         spin_unlock(lock_of(b));

@@ -281,15 +281,15 @@ static int fault(struct pmap *pmap, struct gpa gpa, unsigned node, bool write)
 
 int pmap_fault(struct pmap *pmap, struct gpa gpa, unsigned node, bool write)
 {
+    enum reclaim_result found = RECLAIM_FOUND;
     unsigned tries = 0;
     int err;
 
     if (!pmap_has(pmap, gpa))
         return -EFAULT;
-    do {
-        err = fault(pmap, gpa, node < pmap->nodes ? node : 0, write);
-    } while (err == -ENOMEM && reclaim_again(&tries));
-    return err;
+    while ((err = fault(pmap, gpa, node < pmap->nodes ? node : 0, write)) == -ENOMEM && found == RECLAIM_FOUND)
+        found = reclaim_some(&tries);
+    return err == -ENOMEM && found == RECLAIM_UNFINISHED ? -EAGAIN : err;
 }
 
 int pmap_set_device(struct pmap *pmap, struct gpa gpa, struct hpa page)

@@ -94,8 +94,9 @@ bool pmap_destroy_chunk(struct pmap *pmap, uint64_t *chunk);
 
 /*
  * An EPT violation at gpa on a node: maps the page in that node's EPT, and if it is to be written, backs it with a page
- * of its own first. 0; -EFAULT: not RAM nor a window; -ENOMEM: the machine has no page left; -EIO: of a window's
- * source. Any processor, outside of the EPTs.
+ * of its own first. 0; -EFAULT: not RAM nor a window; -ENOMEM: the machine has no page left; -EAGAIN: one is looked for,
+ * so the guest is to try again, when what waits for this processor has been done; -EIO: of a window's source. Any
+ * processor, outside of the EPTs.
  */
 int pmap_fault(struct pmap *pmap, struct gpa gpa, unsigned node, bool write);
 

@@ -11,6 +11,9 @@
  */
 #define RECLAIM_PAGES 64u      /* at a time */
 #define RECLAIM_TRIES 8u
+#define RECLAIM_STEPS 8u       /* in a row */
+#define STEP_EFFORT   1024u    /* of one step: a large page looked at is 64, a chunk without one 1 */
+#define LARGE_EFFORT  64u
 #define ZEROS_WORTH   16u      /* more than the tables that a split costs: the pmap's, and one for each EPT */
 
 struct zeros { uint64_t map[CHUNK_PAGES / 64]; unsigned count; };
@@ -20,6 +23,8 @@ static uint64_t (*cache)(uint64_t pages);
 static struct reclaim_figures found_so_far;
 static uint16_t id_at = 1;   /* where the search for zeros goes on */
 static uint64_t chunk_at;
+static bool searching;         /* for zeros, since some steps, in vain */
+static unsigned passed;        /* VMs gone through meanwhile */
 
 void reclaim_set_cache(uint64_t (*let_go)(uint64_t pages)) { cache = let_go; }
 
@@ -88,50 +93,74 @@ static uint64_t drop_zeros(struct pmap *pmap, uint64_t number)
     return z.count - 1;
 }
 
-/* Once round all large pages at most. */
+/* One chunk of the search, or the step to the next VM; returns the effort. */
+static unsigned search_on(uint64_t *sum)
+{
+    struct pmap *pmap = pmap_get(id_at);
+    unsigned effort = 1;
+
+    if (pmap && chunk_at < pmap_chunk_count(pmap)) {
+        effort = pmap->chunks[chunk_at] & P_LARGE ? LARGE_EFFORT : 1;
+        *sum += drop_zeros(pmap, chunk_at++);
+    } else {
+        id_at = (uint16_t)(id_at % PMAP_MAX_ID + 1);
+        chunk_at = 0;
+        passed++;
+    }
+    if (pmap)
+        spin_unlock(&pmap->lock);
+    return effort;
+}
+
+/* A step of the search, which is over when it has been once round all large pages without finding anything. */
 static uint64_t from_zeros(uint64_t pages)
 {
     uint64_t sum = 0;
 
-    for (unsigned vms = 0; vms <= PMAP_MAX_ID && sum < pages;) {
-        struct pmap *pmap = pmap_get(id_at);
-
-        if (pmap && chunk_at < pmap_chunk_count(pmap)) {
-            sum += drop_zeros(pmap, chunk_at++);
-        } else {
-            id_at = (uint16_t)(id_at % PMAP_MAX_ID + 1);
-            chunk_at = 0;
-            vms++;
-        }
-        if (pmap)
-            spin_unlock(&pmap->lock);
-    }
+    for (unsigned effort = 0; effort < STEP_EFFORT && sum < pages && passed <= PMAP_MAX_ID;)
+        effort += search_on(&sum);
+    searching = !sum && passed <= PMAP_MAX_ID;
+    if (!searching)
+        passed = 0;
     return sum;
 }
 
 static uint64_t reclaim(uint64_t pages)
 {
-    uint64_t replicas = move_reclaim(pages);
-    uint64_t cached = cache && replicas < pages ? cache(pages - replicas) : 0;
+    uint64_t replicas = searching ? 0 : move_reclaim(pages);
+    uint64_t cached = cache && !searching && replicas < pages ? cache(pages - replicas) : 0;
     uint64_t zeros = replicas + cached < pages ? from_zeros(pages - replicas - cached) : 0;
 
-    found_so_far.calls++;
     found_so_far.replicas += replicas;
     found_so_far.cached += cached;
     found_so_far.zeros += zeros;
     return replicas + cached + zeros;
 }
 
+enum reclaim_result reclaim_some(unsigned *tries)
+{
+    enum reclaim_result result;
+
+    if (*tries >= RECLAIM_TRIES)
+        return RECLAIM_NOTHING;
+    spin_lock(&lock);
+    found_so_far.calls += !searching;
+    result = reclaim(RECLAIM_PAGES) ? RECLAIM_FOUND : searching ? RECLAIM_UNFINISHED : RECLAIM_NOTHING;
+    spin_unlock(&lock);
+    *tries += result == RECLAIM_FOUND;
+    return result;
+}
+
 bool reclaim_again(unsigned *tries)
 {
-    bool found;
+    for (unsigned i = 0; i < RECLAIM_STEPS; i++) {
+        enum reclaim_result result = reclaim_some(tries);
 
-    if ((*tries)++ >= RECLAIM_TRIES)
-        return false;
-    spin_lock(&lock);
-    found = reclaim(RECLAIM_PAGES);
-    spin_unlock(&lock);
-    return found;
+        if (result != RECLAIM_UNFINISHED)
+            return result == RECLAIM_FOUND;
+    }
+    ++*tries;
+    return true;
 }
 
 struct reclaim_figures reclaim_count(void)

@@ -186,7 +186,7 @@ void exit_ept_violation(struct vcpu *v)
     int err = pmap_fault(v->pmap, at, cpu_this()->node, q & EPT_VIOLATION_WRITE);
 
     event_reblock_nmi(q & EPT_VIOLATION_NMI_UNBLOCKED);
-    if (!err)
+    if (!err || err == -EAGAIN)
         return;
     if (err == -ENOMEM)
         v->ops->stop(v, "the machine has no memory left for it");
