@@ -27,7 +27,7 @@ CRT0     := $(EFI_LIB)/crt0-efi-x86_64.o
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all image run test check fuzz soak bench bench-numa bench-memory install-deps clean help boot-test
+.PHONY: all image run test check fuzz soak bench bench-numa bench-memory bench-pages install-deps clean help boot-test
 all: $(BUILD)/mirrorball.efi
 
 # --- the hypervisor ---------------------------------------------------------------------------------------------
@@ -213,6 +213,10 @@ bench-numa: install-deps ## measure: how much of a guest's memory is local on tw
 bench-memory: install-deps ## measure: what up to eight Debian guests cost in memory, an hour
 	@$(MAKE) --no-print-directory all drivers
 	@scripts/bench-memory
+
+bench-pages: install-deps ## measure: what the pages are that identical Debian guests do not share
+	@$(MAKE) --no-print-directory all drivers
+	@scripts/bench-pages --extra "" --extra nokaslr --extra "nokaslr initcall_blacklist=tracer_init_tracefs"
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
