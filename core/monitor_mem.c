@@ -44,6 +44,9 @@ static void print_vm(const struct vm *vm)
     if (p->returned || vm->has_balloon)
         monitor_print("  vm %-12s gave back %lu pages; is to keep %lu MiB, its balloon has %lu pages\n",
                       vm->config->name, p->returned, vm->target_mib, vm->balloon);
+    if (vm->squeezed_mib)
+        monitor_print("  vm %-12s is asked for %lu MiB more while memory is short\n", vm->config->name,
+                      vm->squeezed_mib);
     if (p->touched)
         monitor_print("  vm %-12s shares by origin %lu, by content %lu, zeros %lu; breaks %lu\n", vm->config->name,
                       p->files, p->content, p->zeros, p->breaks);

@@ -9,6 +9,7 @@
 #include "arch/x86/percpu.h"
 #include "arch/x86/world.h"
 #include "core/console.h"
+#include "core/pressure.h"
 #include "drivers/device.h"
 #include "lib/errno.h"
 #include "lib/log.h"
@@ -225,6 +226,7 @@ static void poll_console(struct run_queue *q)
 {
     q->console_poll = rdtsc() + ms_ticks(CONSOLE_POLL_MS);
     console_poll();
+    pressure_poll(rdtsc(), tsc_khz());
     nmi_report();
     mce_report();
 }

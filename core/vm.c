@@ -222,20 +222,34 @@ uint64_t vm_tick(const struct vm *vm)
     return (still ? atomic_load(&vm->left_at) : rdtsc()) + vm->tsc_base;
 }
 
-void vm_set_target(struct vm *vm, uint64_t mib)
+/* The guest is told that what it is to keep has changed. */
+static void tell(struct vm *vm)
 {
-    atomic_store(&vm->target_mib, mib);
     spin_lock(&vm->lock);
     if (vm->board)
         board_pulse(vm->board, BOARD_GSI_HINTS);
     spin_unlock(&vm->lock);
 }
 
+void vm_set_target(struct vm *vm, uint64_t mib)
+{
+    atomic_store(&vm->target_mib, mib);
+    tell(vm);
+}
+
+void vm_squeeze(struct vm *vm, uint64_t mib)
+{
+    atomic_store(&vm->squeezed_mib, mib);
+    tell(vm);
+}
+
 uint64_t vm_balloon_report(struct vm *vm, uint64_t holds)
 {
+    uint64_t target = atomic_load(&vm->target_mib), squeezed = atomic_load(&vm->squeezed_mib);
+
     atomic_store(&vm->balloon, holds);
     atomic_store(&vm->has_balloon, true);
-    return (vm->config->memory_mib - atomic_load(&vm->target_mib)) * MIB / PAGE_SIZE;
+    return (vm->config->memory_mib - target + MIN(squeezed, target - 1)) * MIB / PAGE_SIZE;
 }
 
 void vm_crash(struct vm *vm, struct vcpu *v, const char *why)
@@ -299,6 +313,7 @@ static void destroy(struct vm *vm)
     vm->board = NULL;
     spin_unlock(&vm->lock);
     vm->balloon = vm->has_balloon = 0;
+    vm->squeezed_mib = 0;
     blk_destroy(&vm->disks);
     if (!vm->pmap.chunks)
         return;

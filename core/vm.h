@@ -60,6 +60,7 @@ struct vm {
     uint64_t tsc_base;         /* tick = TSC + tsc_base: tick 0 is the start */
     struct exit_stats exits;   /* of earlier lives */
     _Atomic uint64_t target_mib; /* of its memory it is to keep; the rest is for its balloon */
+    _Atomic uint64_t squeezed_mib; /* of that, asked for while the machine is short of memory */
     _Atomic uint64_t balloon;  /* pages that its balloon has, as the guest says */
     _Atomic bool has_balloon;  /* it has said so */
     struct pmap pmap;
@@ -117,6 +118,8 @@ uint64_t vm_tick(const struct vm *vm);
  */
 void vm_set_target(struct vm *vm, uint64_t mib);
 uint64_t vm_balloon_report(struct vm *vm, uint64_t holds);
+/* So much less for now, down to 1 MiB. */
+void vm_squeeze(struct vm *vm, uint64_t mib);
 /* Stops it with a dump: it made a mistake. On the vCPU's own pCPU. */
 void vm_crash(struct vm *vm, struct vcpu *v, const char *why);
 const char *vm_state_name(const struct vm *vm);

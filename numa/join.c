@@ -113,10 +113,20 @@ static void next_pmap(void)
     at.id++;
 }
 
+/* The pmap where the round is, its lock taken, or NULL: the round is over. */
+static struct pmap *this_pmap(void)
+{
+    struct pmap *pmap = NULL;
+
+    for (; at.id <= PMAP_MAX_ID && !(pmap = pmap_get(at.id)); next_pmap())
+        ;
+    return pmap;
+}
+
 /* The next chunk; true: it was joined. */
 static bool look(void)
 {
-    struct pmap *pmap = pmap_get(at.id);
+    struct pmap *pmap = this_pmap();
     bool joined = false;
 
     while (pmap && at.chunk < pmap_chunk_count(pmap) && (!pmap->chunks[at.chunk] || pmap->chunks[at.chunk] & P_LARGE))

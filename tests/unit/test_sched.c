@@ -44,6 +44,7 @@ static _Atomic bool news;
 bool board_pending(struct board_vcpu *v) { return *(bool *)v; }
 void board_lapic_reset(struct board_vcpu *v) { seen.lapic_resets++; }
 void console_poll(void) { seen.polls++; }
+void pressure_poll(uint64_t tsc, uint64_t tsc_khz) { }
 unsigned vm_count(void) { return VMS; }
 _Atomic unsigned vms_changing = 1;
 struct vm *vm_at(unsigned index) { return &vm[index]; }

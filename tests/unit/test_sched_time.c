@@ -58,6 +58,7 @@ static struct guest *guest_of(const struct slot *s) { return &guests[s->vm->inde
 bool board_pending(struct board_vcpu *v) { return *(_Atomic bool *)v; }
 void board_lapic_reset(struct board_vcpu *v) { }
 void console_poll(void) { }
+void pressure_poll(uint64_t tsc, uint64_t tsc_khz) { }
 unsigned vm_count(void) { return vms; }
 _Atomic unsigned vms_changing = 1;
 struct vm *vm_at(unsigned index) { return &vm[index]; }
