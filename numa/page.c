@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
 #include "numa/page.h"
+#include "arch/x86/cpu.h"
 #include "lib/errno.h"
 #include "lib/log.h"
 #include "lib/spinlock.h"
@@ -296,7 +297,7 @@ bool page_zero_ahead(unsigned node)
     }
     work = n->half_zeroed.v;
     if (work) {
-        memset((char *)hpa_ptr(n->half_zeroed) + n->zeroed, 0, ZERO_STEP);
+        clear_memory((char *)hpa_ptr(n->half_zeroed) + n->zeroed, ZERO_STEP);
         n->zeroed += ZERO_STEP;
         if (n->zeroed == PAGE_SIZE_2M) {
             stock_put(n, n->half_zeroed);
@@ -374,7 +375,7 @@ struct hpa page_alloc_zeroed(unsigned node, unsigned order, enum page_kind kind)
         return p;
     p = page_alloc(node, order, kind);
     if (p.v)
-        memset(hpa_ptr(p), 0, PAGE_SIZE << order);
+        clear_memory(hpa_ptr(p), PAGE_SIZE << order);
     return p;
 }
 

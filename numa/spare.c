@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
 #include "numa/spare.h"
+#include "arch/x86/cpu.h"
 #include "arch/x86/percpu.h"
-#include "lib/string.h"
 
 #include <stdatomic.h>
 
@@ -55,7 +55,7 @@ struct hpa spare_take(uint64_t sharer)
     p->sharer = sharer;
     atomic_store_explicit(&p->refs, 1, memory_order_relaxed);
     if (!(place & ZEROED))
-        memset(hpa_ptr(page), 0, PAGE_SIZE);
+        clear_memory(hpa_ptr(page), PAGE_SIZE);
     return page;
 }
 

@@ -9,6 +9,7 @@ import lab
 
 MIB_PAGES = 256
 FILE_MIB = 96
+HOG, HOG_MIB = "hog", 200       # fills memory
 
 
 def balloon(m):
@@ -85,14 +86,49 @@ def balloon_follows(t, m):
             "n=0" in in_guest(m, "echo n=$(dmesg | grep -ciE 'Call Trace|BUG:|cut here')"))
 
 
-@lab.scenario("hints", seconds=360)
+def squeezed(m):
+    """MiB that the guest is asked for because memory is short."""
+    found = re.search(r"^  vm alpha +is asked for (\d+) MiB more while memory is short$", m.command("mem"), re.M)
+    return int(found[1]) if found else 0
+
+
+def free_mib(m):
+    return lab.memory_of(m).free // MIB_PAGES
+
+
+def memory_runs_short(t, m):
+    """Another VM, and a file in the guest, leave the machine a little."""
+    since = m.mark()
+    m.command(f"vm start {HOG}")
+    m.wait("another VM has filled its memory", rf"^\[{HOG}\] crash: round 0, 0 words lost$", 120, since)
+    total = lab.memory_of(m).total // MIB_PAGES
+    in_guest(m, f"dd if=/dev/zero of=/tmp/file bs=1M count={free_mib(m) - total // 20}")
+    t.check("memory is short, but there is some", 0 < free_mib(m) < total // 16, (free_mib(m), total))
+    until(t, m, "then the guest is asked for some of its own", lambda n: n > 16, squeezed)
+    until(t, m, "and its balloon takes it", lambda n: n > 16 * MIB_PAGES, lambda m: balloon(m)[2])
+    t.check("nothing is killed there", "n=0" in in_guest(m, "echo n=$(dmesg | grep -ciE 'out of memory|oom-kill')"))
+    since = m.mark()
+    m.command(f"vm stop {HOG}")
+    m.wait("the other VM stops", rf"^mirrorball: vm {HOG}: off", 60, since)
+    in_guest(m, "rm /tmp/file")
+    until(t, m, "when there is enough again, nothing more is asked for", lambda n: n == 0, squeezed)
+    until(t, m, "and it has all again", lambda n: n == 0, lambda m: balloon(m)[2])
+
+
+@lab.scenario("hints", seconds=420)
 def hints(t):
-    config = lab.config(lab.linux_section("alpha"), lab.vm_section("liar", "hints.elf", memory=16, vcpus=2))
-    with t.machine(t.image(config, lab.linux() | lab.kernels("hints")), cpus=4, memory=512) as m:
+    config = lab.config("overcommit = 200\n", lab.linux_section("alpha"),
+                        lab.vm_section("liar", "hints.elf", memory=16, vcpus=2),
+                        lab.vm_section(HOG, "crash.elf", extra="keep", memory=HOG_MIB))
+    with t.machine(t.image(config, lab.linux() | lab.kernels("hints", "crash")), cpus=4, memory=512) as m:
+        m.wait("the hog is there", rf"^\[{HOG}\] crash: round 0", since=0)
+        m.focus("the monitor")
+        m.command(f"vm stop {HOG}")
         m.wait("the liar comes to its end", r"^\[liar\] guest: \d+ passed, \d+ failed", since=0)
         m.wait("the liar powers itself off", r"^mirrorball: vm liar: off", since=0)
         lab.count_guest(t, m, "liar")
         m.wait("Linux is ready", r"^\[alpha\] mirrorball-guest: alpha ready", since=0)
         m.focus("the monitor")
         free_pages_are_reported(t, m)
+        memory_runs_short(t, m)
         balloon_follows(t, m)

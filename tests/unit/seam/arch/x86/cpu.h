@@ -74,6 +74,7 @@ void hlt(void);
 void sti_hlt_cli(void);
 void sti_nop_cli(void);
 void wbinvd(void);
+static inline void clear_memory(void *to, size_t n) { __builtin_memset(to, 0, n); }
 void fxsave(void *area);
 void fxrstor(const void *area);
 void xsave(void *area, uint64_t mask);
