@@ -40,6 +40,12 @@ __attribute__((noinline)) static uint64_t refill(struct spares *s)
     return pop(s);
 }
 
+/* Out of the short way's sight. */
+__attribute__((noinline)) static void clear(struct hpa page)
+{
+    clear_memory(hpa_ptr(page), PAGE_SIZE);
+}
+
 struct hpa spare_take(uint64_t sharer)
 {
     struct spares *s = &spares[cpu_index()];
@@ -55,7 +61,7 @@ struct hpa spare_take(uint64_t sharer)
     p->sharer = sharer;
     atomic_store_explicit(&p->refs, 1, memory_order_relaxed);
     if (!(place & ZEROED))
-        clear_memory(hpa_ptr(page), PAGE_SIZE);
+        clear(page);
     return page;
 }
 

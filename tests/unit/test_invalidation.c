@@ -131,7 +131,7 @@ static void model_sample(struct ept *ept, struct gpa gpa, struct ept_use *use);
 
 enum {
     VMS = 3, NODES = 3, PAGES = 48, VALUES = 4, CHECK_EVERY = 16,
-    SHORT_STEPS = 400000, MUTATION_STEPS = 400000, STEPS_AFTER_VM = 20000,
+    SHORT_STEPS = 300000, MUTATION_STEPS = 400000, STEPS_AFTER_VM = 20000,
 };
 
 enum mutation {
