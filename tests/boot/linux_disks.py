@@ -16,9 +16,9 @@ BENCH_PAGES = 2048
 # what tests/bench/disk.c does, its calls, the most ticks that 4 KiB may cost (a sixth above docs/status.md), and the most
 # hypercalls a MiB
 ROWS = (
-    ("direct_4k", "4 KiB O_DIRECT reads", 8500, 256),
+    ("direct_4k", "4 KiB O_DIRECT reads", 8000, 256),
     ("direct_128k", "128 KiB O_DIRECT reads", 1700, 8),
-    ("direct_1m", "1 MiB O_DIRECT reads", 1500, 1),
+    ("direct_1m", "1 MiB O_DIRECT reads", 1400, 1),
     ("buffered", "reads through the page cache", 9000, 4),
     ("write_4k", "4 KiB O_DIRECT writes", 19800, 256),
     ("write_128k", "128 KiB O_DIRECT writes", 1900, 8),
