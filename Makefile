@@ -121,9 +121,12 @@ check: $(UNIT_TESTS)
 -include $(HOST_OBJECTS:.o=.d) $(UNIT_TESTS:%=%.d)
 
 # --- fuzzing: libFuzzer with AddressSanitizer and UBSan, each with the sources that it tests -----------------------------
-FUZZ_config := efi/config.c efi/config_keys.c lib/format.c
+FUZZ_config := efi/config.c efi/config_keys.c efi/config_vif.c lib/format.c
 FUZZ_decode := vmx/decode.c vmx/execute.c
 FUZZ_loader := core/e820.c $(wildcard core/loader*.c) lib/format.c
+FUZZ_net_filter := vdev/net_filter.c
+FUZZ_vif    := $(wildcard vdev/net*.c vdev/vif*.c numa/*.c ept/*.c tests/unit/seam/*.c) vdev/image.c vdev/block_map.c \
+               lib/log.c lib/format.c
 FUZZ_volume := drivers/volume.c drivers/fat.c drivers/partition.c
 
 FUZZERS      := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -135,7 +138,7 @@ FUZZ_SECONDS ?= 600
 $(FUZZERS): $(BUILD)/fuzz/%: tests/fuzz/fuzz_%.c $$(FUZZ_$$*) $(wildcard */*.h tests/unit/*.h)
 	@mkdir -p $(@D)
 	@echo "  FUZZ  $@"
-	@clang $(FUZZ_CFLAGS) $(filter %.c,$^) -o $@
+	@clang $(FUZZ_CFLAGS) $(filter %.c,$^) -lcmocka -o $@
 
 # --- guests and helpers of the tests -------------------------------------------------------------------------------
 include tests/guests/guests.mk

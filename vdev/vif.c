@@ -209,23 +209,21 @@ static int send_one(struct vif_queue *q, struct net_batch *batch)
     return 0;
 }
 
-/* send locked. */
-static int64_t run(struct vif_queue *q)
+/* send locked. The flush is the caller's, without it. */
+static int64_t run(struct vif_queue *q, struct net_batch *batch)
 {
-    struct net_batch batch = { 0 };
     uint32_t words[2], before = q->taken;
     int err = pmap_read(q->vif->all->pmap, q->ring, words, sizeof(words));
 
     if (!err && words[0] - q->taken > q->packets)
         return vif_stop(q->vif, -EPROTO, "more packets were submitted than its ring has");
     q->work = 0;
-    while (!err && q->taken != words[0] && q->work + batch.bytes < ENOUGH_BYTES)
-        err = send_one(q, &batch);
+    while (!err && q->taken != words[0] && q->work + batch->bytes < ENOUGH_BYTES)
+        err = send_one(q, batch);
     if (err == -EAGAIN)
         err = 0;
     if (!err && q->taken != before)
         err = vif_put(q, offsetof(struct mb_net_ring, taken), q->taken);
-    net_flush(&q->vif->port, &batch);
     return err ? vif_stop(q->vif, err, "no memory is left for its ring") : (int64_t)(q->taken - before);
 }
 
@@ -286,6 +284,7 @@ int64_t vifs_set_ring(struct vifs *v, uint64_t vif, uint64_t queue, struct gpa r
 int64_t vifs_run(struct vifs *v, uint64_t vif, uint64_t queue)
 {
     struct vif_queue *q = find(v, vif, queue);
+    struct net_batch batch = { 0 };
     int64_t result;
 
     if (!q)
@@ -294,8 +293,9 @@ int64_t vifs_run(struct vifs *v, uint64_t vif, uint64_t queue)
     if (atomic_load(&q->vif->stopped))
         result = -EPROTO;
     else
-        result = q->packets ? run(q) : -ENXIO;
+        result = q->packets ? run(q, &batch) : -ENXIO;
     spin_unlock(&q->send);
+    net_flush(&q->vif->port, &batch);
     if (result >= 0)
         feed(q);
     return result;
@@ -305,13 +305,15 @@ void vifs_idle(struct vifs *v, unsigned vcpu)
 {
     for (unsigned i = 0; i < v->count; i++) {
         struct vif_queue *q = v->vif[i]->queue[vcpu];
+        struct net_batch batch = { 0 };
         uint32_t submitted;
 
         if (!q->packets || atomic_load(&q->vif->stopped) || !spin_trylock(&q->send))
             continue; /* or another vCPU of it is at it */
         if (q->packets && !vif_get(q, offsetof(struct mb_net_ring, submitted), &submitted) && submitted != q->taken)
-            (void)run(q);
+            (void)run(q, &batch);
         spin_unlock(&q->send);
+        net_flush(&q->vif->port, &batch);
     }
 }
 
