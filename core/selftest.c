@@ -212,13 +212,14 @@ static bool by_firmware(struct subject *t, bool first, const struct extent *scra
 {
     struct disk *d = firmware_disk_add(t->boot, t->number);
     struct storage *s = d ? storage_open(d, NULL, 0, true) : NULL;
-    bool good = s && (first ? read_first(t, s) : read_same(t, s));
+    bool good;
 
+    if (s && scratch) /* first: it may lie where samples do */
+        restore_scratch(t, d, scratch);
+    good = s && (first ? read_first(t, s) : read_same(t, s));
     check(good, t->number, "firmware", first ? "reads" : "has the disk back, and reads the same");
     if (good && first)
         measure(t, s, &t->small, &t->large);
-    if (good && scratch)
-        restore_scratch(t, d, scratch);
     devices_stop();
     return good;
 }

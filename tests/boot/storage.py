@@ -39,8 +39,8 @@ def storage(t):
 
     def config(disks):
         return (f"[global]\nconsole = com1\ndisks = {disks}\n" + lab.vm_section("one", "crash.elf", extra="spin")
-                + f"disk = {DISK},cow,discard\n").encode()
-    files = lab.kernels("crash") | proofs((0, 1, 2)) | {
+                + f"cpus = 1\ndisk = {DISK},cow,discard\n" + lab.vm_section("two", "privileged.elf") + "cpus = 0\n").encode()
+    files = lab.kernels("crash", "privileged") | proofs((0, 1, 2)) | {
         "guests/data.img": data, "startup.nsh": script("type \\tests\\0.txt", *start(1), *start(2)),
         "tests/1.conf": config("firmware"), "tests/2.conf": config("auto")}
     with t.machine(t.image(None, files, "shell"), cpus=2) as m:
@@ -51,15 +51,22 @@ def storage(t):
             m.wait(f"{who}: the disk is driven by it", rf"^mirrorball: disk \d+: {who} ", since=since)
             m.wait(f"{who}: the file's place on it is known", r"^mirrorball: .*data\.img: on disk \d+, 3073 KiB in \d+ pieces")
             m.wait(f"{who}: a guest runs", r"^mirrorball: vm one: starts", since=since)
+            m.wait(f"{who}: a guest on the boot processor runs to its end", r"guest: \d+ passed, 0 failed$", since=since)
+            m.wait(f"{who}: it is off", r"^mirrorball: vm two: off$", since=since)
             m.send("\r")
             m.until(lab.PROMPT, 60, m.at)
-            small, work, _ = read(m, 0, 4, 100)
+            since = m.mark()
+            m.command("vm start two")
+            small, work, _ = read(m, 0, 4, 300)
+            end = m.wait(f"{who}: and again beside reads", r"guest: \d+ passed, 0 failed$", since=since)
+            print(f"      {who}: the guest ended {m.find('storage 0: 300 reads', since).start() - end.start()} "
+                  "characters before the reads")
             large, large_work, total = read(m, 0, 128, 1000)
             t.check(f"{who}: what is read is what the file holds", total == want, f"{total}, wanted {want}")
             print(f"      {who}: 4 KiB {small} ticks ({work} of the processor), 128 KiB {large} ({large_work})")
             text = m.command("storage")
             t.check(f"{who}: no errors", re.search(rf"^disk {who} .*errors 0, time-outs 0, resets 0$", text, re.M), text)
-            t.check(f"{who}: the guest runs still", lab.vm_list(m) == {"one": "running"}, text)
+            t.check(f"{who}: the guest runs still", lab.vm_list(m).get("one") == "running", text)
             m.send("exit\r")
             after_run(t, m, number, who, SUCCESS)
         m.wait("the script runs to its end", r"^the-script-has-ended", 60)
