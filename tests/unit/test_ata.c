@@ -261,6 +261,18 @@ static void reads(void **state)
     assert_true(piix.control & 2); /* no interrupts */
 }
 
+/* Pages in a row, with a boundary of 64 KiB among them, which no region may cross, and one of exactly 64 KiB. */
+static void in_a_row(void **state)
+{
+    uint8_t *first = hpa_ptr(page_alloc(0, 6, PAGE_HYPERVISOR)), *page[64];
+
+    (void)state;
+    for (unsigned i = 0; i < 60; i++)
+        page[i] = first + (i + 4) * 4096;
+    assert_int_equal(transfer(STORAGE_READ, 7, 480, page), 0);
+    assert_memory_equal(page[0], media + 7 * 512, 480 * 512);
+}
+
 /* Pages above 4 GiB, where the bus master does not reach. */
 static void far(void **state)
 {
@@ -315,7 +327,7 @@ static void time_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(reads, set_up), cmocka_unit_test_setup(far, set_up),
+        cmocka_unit_test_setup(reads, set_up), cmocka_unit_test_setup(in_a_row, set_up), cmocka_unit_test_setup(far, set_up),
         cmocka_unit_test_setup(flushes, set_up), cmocka_unit_test_setup(errors, set_up),
         cmocka_unit_test_setup(time_out, set_up),
     };
