@@ -75,6 +75,11 @@ struct boot_info {
     int (*disk_write)(unsigned disk, uint64_t block, const void *data, size_t size);
     int (*disk_flush)(unsigned disk);
     /*
+     * What the firmware's console has of keys: while it is asked for a disk its timer also reads the serial port. Only in
+     * the firmware's world, boot processor. How many bytes.
+     */
+    unsigned (*read_keys)(uint8_t *to, unsigned max);
+    /*
      * The firmware's driver lets a PCI function go, with all the disks on it, and takes it back. The firmware's world,
      * boot processor. -ENODEV: it has none there; -EBUSY: it does not let go.
      */

@@ -239,6 +239,11 @@ static void key(uint8_t byte)
     deliver(byte);
 }
 
+void console_typed(uint8_t c)
+{
+    key(c);
+}
+
 void console_poll(void)
 {
     int c;

@@ -22,6 +22,8 @@ void console_monitor(const char *text, size_t n);
 
 /* Boot processor, every few milliseconds: input. */
 void console_poll(void);
+/* A byte that was typed elsewhere than on COM1. Boot processor. */
+void console_typed(uint8_t c);
 
 /* Where input goes: CONSOLE_MONITOR or a VM's index. */
 int console_focus(void);

@@ -14,7 +14,7 @@
 #define DISK_SLOTS      32u
 #define DISK_NAME       48u
 #define EXTENTS_MAX     65536u /* of a storage */
-#define STORAGES_MAX    64u
+#define STORAGES_MAX    160u
 
 struct disk_command {
     enum storage_op op;

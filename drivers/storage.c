@@ -417,8 +417,14 @@ bool storage_poll(void)
 
 static uint64_t poll_disks(struct device *d, uint64_t now)
 {
+    uint64_t soon = now + POLL_US * tsc_khz() / 1000, when = DEVICE_NEVER;
+
     (void)d;
-    return storage_poll() ? now + POLL_US * tsc_khz() / 1000 : DEVICE_NEVER;
+    (void)storage_poll();
+    for (unsigned i = 0; i < disks_used; i++)
+        if (is_busy(disks[i]))
+            when = MIN(when, MAX(soon, disks[i]->rest_until));
+    return when;
 }
 
 /* Nobody waits for an answer any more. */

@@ -156,6 +156,18 @@ static int disk_flush(unsigned disk)
     return io && io->FlushBlocks(io) == EFI_SUCCESS ? 0 : -EIO;
 }
 
+static unsigned read_keys(uint8_t *to, unsigned max)
+{
+    SIMPLE_INPUT_INTERFACE *in = firmware->ConIn;
+    EFI_INPUT_KEY k;
+    unsigned n = 0;
+
+    while (n < max && in && in->ReadKeyStroke(in, &k) == EFI_SUCCESS)
+        if (k.UnicodeChar && k.UnicodeChar <= 0x7f)
+            to[n++] = (uint8_t)k.UnicodeChar;
+    return n;
+}
+
 static EFI_HANDLE controller_at(uint16_t bdf)
 {
     for (unsigned i = 0; i < count; i++)
@@ -221,6 +233,7 @@ void disks_find(struct boot_info *boot)
     boot->disk_read = disk_read;
     boot->disk_write = disk_write;
     boot->disk_flush = disk_flush;
+    boot->read_keys = read_keys;
     boot->pci_release = pci_release;
     boot->pci_take_back = pci_take_back;
     if (firmware->BootServices->LocateHandleBuffer(ByProtocol, &guid, NULL, &n, &handles) == EFI_SUCCESS) {

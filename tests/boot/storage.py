@@ -20,13 +20,15 @@ def sum_of(data):
     return f"{total:016x}"
 
 
-def read(m, number, kib, count):
+def read(m, number, kib, count, meanwhile=lambda: None):
     """Ticks of a read, those of the processor, and the sum."""
     since = m.mark()
-    m.send(f"storage read {number} {kib} {count}\r")
+    m.command(f"storage read {number} {kib} {count}")
+    meanwhile()
     found = m.until(rf"storage {number}: (\d+) reads of {kib} KiB, (\d+) ticks each, of which the processor works (\d+); "
                     r"sum ([0-9a-f]{16})$", 300, since)
-    m.until(lab.PROMPT, 60, since)
+    m.send("\r")
+    m.until(lab.PROMPT, 60)
     return int(found[2]), int(found[3]), found[4]
 
 
@@ -58,7 +60,8 @@ def storage(t):
             m.until(lab.PROMPT, 60, m.at)
             since = m.mark()
             m.command("vm start two")
-            small, work, _ = read(m, 0, 4, 300)
+            small, work, _ = read(m, 0, 4, 300, lambda: t.check(
+                f"{who}: what is typed meanwhile is not lost", lab.vm_list(m).get("one") == "running"))
             m.wait(f"{who}: and again beside reads", r"guest: \d+ passed, 0 failed$", since=since)
             large, large_work, total = read(m, 0, 128, 1000)
             t.check(f"{who}: what is read is what the file holds", total == want, f"{total}, wanted {want}")
