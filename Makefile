@@ -115,6 +115,10 @@ $(BUILD)/host/test_%: tests/unit/test_%.c $(BUILD)/host/libmirrorball.a
 	@echo "  TEST  $@"
 	@$(CC) $(TEST_CFLAGS) -MMD -MP -MF $@.d $< $(BUILD)/host/libmirrorball.a $(TEST_LIBS) -o $@
 
+# What a disk's log holds, for a scenario.
+$(BUILD)/host/check_log: tests/programs/check_log.c $(BUILD)/host/libmirrorball.a
+	@$(CC) $(TEST_CFLAGS) -MMD -MP -MF $@.d $< $(BUILD)/host/libmirrorball.a $(TEST_LIBS) -o $@
+
 check: $(UNIT_TESTS)
 	@tests/run --no-boot
 
@@ -128,6 +132,10 @@ FUZZ_net_filter := vdev/net_filter.c
 FUZZ_vif    := $(wildcard vdev/net*.c vdev/vif*.c numa/*.c ept/*.c tests/unit/seam/*.c) vdev/image.c vdev/block_map.c \
                lib/log.c lib/format.c
 FUZZ_volume := drivers/volume.c drivers/fat.c drivers/partition.c
+FUZZ_DISKS  := $(wildcard vdev/image.c vdev/transfer.c vdev/block_map.c vdev/layer.c vdev/persist*.c numa/*.c ept/*.c) \
+               lib/format.c lib/log.c $(wildcard tests/unit/seam/*.c)
+FUZZ_log    := $(FUZZ_DISKS)
+FUZZ_ring   := $(FUZZ_DISKS) vdev/blk.c
 
 FUZZERS      := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_CFLAGS  := -std=gnu11 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -fno-strict-aliasing \
@@ -188,7 +196,7 @@ run: install-deps ## build, and boot two Debian guests on the best platform here
 	@scripts/boot --image $(BUILD)/mirrorball.img
 
 test: install-deps ## run every test: unit tests on the host, boot tests in emulators
-	@$(MAKE) --no-print-directory all guests drivers $(EFI_HELPERS) $(UNIT_TESTS) $(FUZZERS)
+	@$(MAKE) --no-print-directory all guests drivers $(EFI_HELPERS) $(UNIT_TESTS) $(FUZZERS) $(BUILD)/host/check_log
 	@tests/run
 
 fuzz: install-deps ## fuzz what reads hostile input, each target for ten minutes (FUZZ_SECONDS=N)
@@ -198,7 +206,7 @@ fuzz: install-deps ## fuzz what reads hostile input, each target for ten minutes
 SOAK_STEPS ?= 400000000
 
 soak: install-deps ## the long boot scenarios, fuzzing, the model of invalidation for some hours (SOAK_STEPS=N)
-	@$(MAKE) --no-print-directory all drivers $(BUILD)/host/test_invalidation $(FUZZERS)
+	@$(MAKE) --no-print-directory all guests drivers $(BUILD)/host/test_invalidation $(FUZZERS) $(BUILD)/host/check_log
 	@tests/run --long
 	@tests/run --only '^fuzz:' --fuzz-seconds $(FUZZ_SECONDS)
 	@SOAK_STEPS=$(SOAK_STEPS) $(BUILD)/host/test_invalidation

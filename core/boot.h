@@ -12,7 +12,7 @@
 #define BOOT_MAX_CPUS   256
 #define BOOT_MAX_IOAPICS 16
 #define BOOT_MAX_DISKS  16
-#define BOOT_MAX_PLACES (CONFIG_MAX_VMS * CONFIG_MAX_DISKS)
+#define BOOT_MAX_PLACES (2 * CONFIG_MAX_VMS * CONFIG_MAX_DISKS) /* images and logs */
 
 struct boot_range {
     uint64_t base, size;       /* bytes, 4 KiB aligned; writable, allocated from the firmware: ours until the end */
@@ -40,6 +40,7 @@ struct boot_place {
     const struct extent *extent; /* in the firmware's memory: our world does not see it */
     unsigned extents;
     const char *name;          /* as the configuration has it */
+    bool writable;             /* somebody may want to write it */
 };
 
 struct boot_info {

@@ -38,12 +38,13 @@ enum config_disk_kind { CONFIG_DISK_FILE, CONFIG_DISK_PARTITION, CONFIG_DISK_WHO
 enum config_disks { CONFIG_DISKS_AUTO, CONFIG_DISKS_FIRMWARE };
 
 /*
- * Over an image that many may have and nobody writes: a layer of the VM's own, or nothing (readonly); or its pages as
- * memory of the VM (dax), which what it writes makes its own.
+ * Over an image that many may have and nobody writes: a layer of the VM's own in memory, or (persist) in a log, where
+ * it stays; or nothing (readonly); or its pages as memory of the VM (dax), which what it writes makes its own. Or
+ * (exclusive) an image that this VM alone has, and writes.
  */
 struct config_disk {
     struct config_file image;  /* path as the file has it, also of a partition or a whole disk; data: if loaded */
-    bool readonly, dax;
+    bool readonly, dax, exclusive, persist;
     bool memory;               /* loaded as a whole into memory, and read from there */
     enum config_disk_kind kind;
     int place;                 /* in boot_info.place, CONFIG_NO_PLACE: it is not known where on a disk it lies */
@@ -72,7 +73,7 @@ struct vm_config {
     struct config_file kernel;
     struct config_file ramdisk[CONFIG_MAX_RAMDISKS];
     unsigned ramdisks;
-    struct config_disk disk[CONFIG_MAX_DISKS];
+    struct config_disk disk[CONFIG_MAX_DISKS], log[CONFIG_MAX_DISKS]; /* log: of disks with persist */
     unsigned disks;
     struct config_vif vif[CONFIG_MAX_VIFS];
     unsigned vifs;

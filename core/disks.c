@@ -90,14 +90,13 @@ static void find_driver(const struct boot_info *boot, unsigned n)
         log_warn("disk %u: cannot be driven", n);
 }
 
-/* Writing is for those who ask for it: nobody does yet. */
 static void open_place(const struct boot_info *boot, unsigned n)
 {
     const struct boot_place *p = &boot->place[n];
     struct disk *d = driven[p->disk];
 
     opened[n].name = p->name;
-    opened[n].storage = d ? storage_open(d, p->extent, p->extents, true) : NULL;
+    opened[n].storage = d ? storage_open(d, p->extent, p->extents, !p->writable) : NULL;
     if (!opened[n].storage)
         log_warn("%s: cannot be opened on its disk", p->name);
     else

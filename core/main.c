@@ -14,6 +14,7 @@
 #include "core/sched.h"
 #include "core/selftest.h"
 #include "core/vm.h"
+#include "core/vm_disks.h"
 #include "drivers/device.h"
 #include "lib/errno.h"
 #include "lib/log.h"
@@ -252,6 +253,7 @@ static int prepare(const struct boot_info *boot)
     choose_apicv(boot->config);
     choose_placement(boot->config);
     reclaim_set_cache(image_let_go);
+    vm_disks_init();
     err = commons_init();
     if (err) {
         log_error("there is too little machine memory");

@@ -169,7 +169,7 @@ static const struct command commands[] = {
     { "console", "NAME",                    "input goes to this VM; Ctrl-a three times comes on", cmd_console },
     { "numa",    "",                        "nodes of the machine: memory, distances, processors", monitor_numa },
     { "mem",     "[NAME MIB]",              "machine memory by kind and VM; what a VM is to keep", monitor_mem },
-    { "disk",    "info",                    "the VMs' disks: what was read and written, and how", monitor_disk },
+    { "disk",    "info|reset|commit VM N",  "the VMs' disks; empties a log, or writes it into the image", monitor_disk },
     { "storage", "[read N [KIB [COUNT]]]",  "the machine's disks, who drives them; read one to see the cost",
       monitor_storage },
     { "net",     "list|stat",               "networks and their ports; what went through each", monitor_net },

@@ -133,6 +133,17 @@ int vm_start(struct vm *vm)
     return change(vm, VM_OFF, VM_STARTING);
 }
 
+int vm_log_task(struct vm *vm, unsigned disk, enum persist_how how)
+{
+    if (disk >= vm->config->disks || !vm->config->disk[disk].persist)
+        return -EINVAL;
+    vm->log_task[disk] = how;
+    if (atomic_load(&vm->state) != VM_OFF)
+        return -EBUSY;
+    vm->only_logs = true;
+    return vm_start(vm);
+}
+
 /* The VM is off and stays so. */
 static void switch_off(struct vm *vm)
 {
@@ -314,6 +325,7 @@ static void destroy(struct vm *vm)
     spin_unlock(&vm->lock);
     vm->balloon = vm->has_balloon = 0;
     vm->squeezed_mib = 0;
+    vm_disks_settle(vm);
     blk_destroy(&vm->disks);
     if (!vm->pmap.chunks)
         return;
@@ -389,13 +401,15 @@ static uint16_t domain_of(const struct vm *vm)
             return (uint16_t)(COMMONS_DOMAIN + i);
 }
 
+/* What is built for the logs alone needs no memory. */
 static int build(struct vm *vm)
 {
     struct guest_entry entry = { 0 };
     char why[256];
     int err;
 
-    zero_ahead(vm->config->memory_mib * MIB);
+    if (!vm->only_logs)
+        zero_ahead(vm->config->memory_mib * MIB);
     vm->tsc_base = -rdtsc();
     if (pmap_init(&vm->pmap, (uint16_t)(vm->index + 1), vm->config->memory_mib * MIB, page_nodes()) || new_board(vm)) {
         log_warn("vm %s: no memory to build it", vm->config->name);
@@ -413,9 +427,9 @@ static int build(struct vm *vm)
         }
     }
     err = vm_add_disks(vm);
-    if (!err)
+    if (!err && !vm->only_logs)
         err = vm_add_nets(vm);
-    if (err)
+    if (err || vm->only_logs)
         return err;
     err = loader_load(vm->config, &vm->pmap, &entry, why, sizeof(why));
     if (err) {
@@ -428,11 +442,13 @@ static int build(struct vm *vm)
 
 static void start(struct vm *vm)
 {
-    bool cancelled = vm->cancelled;
+    bool logs = vm->only_logs, cancelled = vm->cancelled;
     int none = 0, err = cancelled ? 0 : build(vm);
 
-    if (cancelled || err) {
-        atomic_compare_exchange_strong(&first_error, &none, err);
+    vm->only_logs = false;
+    if (cancelled || err || logs) {
+        if (!logs)
+            atomic_compare_exchange_strong(&first_error, &none, err);
         destroy(vm);
         log_info("vm %s: off", vm->config->name);
         switch_off(vm);

@@ -8,6 +8,7 @@
 #include "numa/pmap.h"
 #include "vdev/blk.h"
 #include "vdev/board.h"
+#include "vdev/persist.h"
 #include "vdev/vif.h"
 #include "vmx/vcpu.h"
 
@@ -65,6 +66,8 @@ struct vm {
     _Atomic bool has_balloon;  /* it has said so */
     struct pmap pmap;
     struct blk disks;
+    enum persist_how log_task[CONFIG_MAX_DISKS]; /* what is to be done with a disk's log at the next start */
+    bool only_logs;            /* the next start is for that alone */
     struct vifs nets;
     struct board *board;
     unsigned board_order;
@@ -91,7 +94,12 @@ int vm_setup(const struct config *config, int64_t unix_time);
 
 /* -EBUSY when the VM's state does not allow it. Boot processor (it takes places on the pCPUs). */
 int vm_start(struct vm *vm);
-/* The same; any processor. */
+/*
+ * Empties the log of a disk, or writes it into the image: now, if the VM is off (0; the log says how it went), else
+ * when it starts next (-EBUSY). -EINVAL: that disk has no log. Boot processor.
+ */
+int vm_log_task(struct vm *vm, unsigned disk, enum persist_how how);
+/* As vm_start; any processor. */
 int vm_stop(struct vm *vm);
 int vm_reset(struct vm *vm);
 /* No vCPU of it will ever run again by itself: all are halted with interrupts off, or were never started. */

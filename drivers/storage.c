@@ -118,6 +118,24 @@ struct storage *storage_open(struct disk *d, const struct extent *extent, unsign
     return s;
 }
 
+static uint64_t piece_end(const struct storage *s, unsigned n)
+{
+    uint64_t next = n + 1 < s->pieces ? s->piece[n + 1].first : s->sectors;
+
+    return s->piece[n].sector + (next - s->piece[n].first);
+}
+
+bool storage_overlaps(const struct storage *a, const struct storage *b)
+{
+    if (a->disk != b->disk)
+        return false;
+    for (unsigned i = 0; i < a->pieces; i++)
+        for (unsigned n = 0; n < b->pieces; n++)
+            if (a->piece[i].sector < piece_end(b, n) && b->piece[n].sector < piece_end(a, i))
+                return true;
+    return false;
+}
+
 /* The last one that begins at or before sector. */
 static unsigned piece_at(const struct storage *s, uint64_t sector)
 {

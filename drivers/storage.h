@@ -49,3 +49,5 @@ uint64_t storage_sectors(const struct storage *s);
 /* Bytes: the least that can be read or written, 512 to 4096. */
 uint32_t storage_block(const struct storage *s);
 bool storage_readonly(const struct storage *s);
+/* Do they have a sector in common? */
+bool storage_overlaps(const struct storage *a, const struct storage *b);

@@ -253,33 +253,65 @@ static enum config_disk_kind kind_of_disk(struct span path)
     return path.n > 5 && !memcmp(path.s, "disk=", 5) ? CONFIG_DISK_WHOLE : CONFIG_DISK_FILE;
 }
 
-/* WHAT,cow,discard, WHAT,readonly or WHAT,dax; WHAT is PATH, partition=PARTUUID or disk=NUMBER; ,memory at the end. */
+static int set_disk_place(struct parser *p, struct config_disk *disk, struct span path)
+{
+    char text[CONFIG_PATH_MAX];
+
+    disk->place = CONFIG_NO_PLACE;
+    disk->kind = kind_of_disk(path);
+    if (!copy(text, sizeof(text), path))
+        return config_fail(p, "expected a path of at most %zu characters, found %zu", sizeof(text) - 1, path.n);
+    return set_file(p, &disk->image, text);
+}
+
+/* cow,discard, cow,persist=WHAT, exclusive, readonly or dax; *log: where the WHAT is. */
+static bool set_disk_mode(struct config_disk *disk, struct span mode, struct span *log)
+{
+    static const char persist[] = "persist=";
+    struct span word = { "", 0 }, rest = mode;
+    size_t n = sizeof(persist) - 1;
+
+    next_part(&rest, &word);
+    if (span_is(word, "cow") && rest.s) {
+        rest = trim(rest);
+        disk->persist = rest.n >= n && !memcmp(rest.s, persist, n);
+        if (disk->persist)
+            *log = trim((struct span){ rest.s + n, rest.n - n });
+        return disk->persist || span_is(rest, "discard");
+    }
+    disk->readonly = span_is(word, "readonly");
+    disk->dax = span_is(word, "dax");
+    disk->exclusive = span_is(word, "exclusive");
+    return (disk->readonly || disk->dax || disk->exclusive) && !rest.s;
+}
+
+/* WHAT,MODE; WHAT is PATH, partition=PARTUUID or disk=NUMBER; ,memory at the end. */
 static int set_disk(struct parser *p, const char *value)
 {
-    struct span mode = { value, strlen(value) }, path = { "", 0 }, word = path, rest;
+    struct span mode = { value, strlen(value) }, path = { "", 0 }, log = path;
     struct config_disk *disk;
-    char text[CONFIG_PATH_MAX];
+    int err;
 
     if (p->vm->disks == CONFIG_MAX_DISKS)
         return config_fail(p, "expected at most %d disks in a VM", CONFIG_MAX_DISKS);
     disk = &p->vm->disk[p->vm->disks++];
-    disk->place = CONFIG_NO_PLACE;
     disk->memory = take_last(&mode, "memory");
     next_part(&mode, &path);
-    rest = mode;
-    next_part(&rest, &word);
-    disk->kind = kind_of_disk(path);
-    disk->readonly = span_is(word, "readonly") && !rest.s;
-    disk->dax = span_is(word, "dax") && !rest.s;
-    if (!disk->readonly && !disk->dax && !(span_is(word, "cow") && rest.s && span_is(trim(rest), "discard")))
-        return config_fail(p, "expected PATH,cow,discard, PATH,readonly or PATH,dax, found \"%.*s\"", SHOWN,
-                           value);
+    if (!set_disk_mode(disk, mode, &log))
+        return config_fail(p, "expected PATH,cow,discard, PATH,cow,persist=PATH, PATH,exclusive, PATH,readonly or "
+                           "PATH,dax, found \"%.*s\"", SHOWN, value);
+    err = set_disk_place(p, disk, path);
+    if (!err && disk->persist)
+        err = set_disk_place(p, &p->vm->log[disk - p->vm->disk], log);
+    if (err)
+        return err;
     if (disk->kind != CONFIG_DISK_FILE && (disk->dax || disk->memory))
         return config_fail(p, "expected the path of a file with dax or memory, found \"%.*s\"", SHOWN, value);
+    if (disk->exclusive && disk->memory)
+        return config_fail(p, "exclusive writes to where the image is, expected no memory, found \"%.*s\"", SHOWN,
+                           value);
     disk->memory |= disk->dax;
-    if (!copy(text, sizeof(text), path))
-        return config_fail(p, "expected a path of at most %zu characters, found %zu", sizeof(text) - 1, path.n);
-    return set_file(p, &disk->image, text);
+    return 0;
 }
 
 #define CONFIG_NUMBER(member, ...) SECTION_GLOBAL, false, set_number, { __VA_ARGS__, offsetof(struct config, member) }

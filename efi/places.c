@@ -172,28 +172,48 @@ static void free_place(struct boot_place *place)
     *place = (struct boot_place){ .disk = 0 };
 }
 
-static int place_one(struct boot_info *boot, const struct vm_config *vm, struct config_disk *d)
+/* what: "disk" or "log". A disk that is a file can be loaded instead; it says so, a log cannot. */
+static int place_one(struct boot_info *boot, const struct vm_config *vm, struct config_disk *d, const char *what,
+                     bool writable)
 {
-    struct boot_place *place = &boot->place[boot->places];
+    struct boot_place *place;
     int err;
 
     d->place = known_place(boot, d->image.path);
-    if (d->place != CONFIG_NO_PLACE)
-        return 0;
-    err = find_place(d, place);
+    place = &boot->place[d->place == CONFIG_NO_PLACE ? (int)boot->places : d->place];
+    err = d->place == CONFIG_NO_PLACE ? find_place(d, place) : 0;
     if (!err) {
-        d->place = (int)boot->places++;
+        if (d->place == CONFIG_NO_PLACE)
+            d->place = (int)boot->places++;
+        place->writable |= writable;
         return 0;
     }
     free_place(place);
-    if (d->kind != CONFIG_DISK_FILE) {
-        say("%s (disk of vm %s): %s", d->image.path, vm->name,
-            err == -EINVAL ? "expected a PARTUUID" : "there is no such thing on the disks that the firmware can read");
-        return err;
+    if (d->kind == CONFIG_DISK_FILE && what[0] == 'd') {
+        say("%s (disk of vm %s): its place on a disk cannot be found, so it stays in memory", d->image.path, vm->name);
+        d->memory = true;
+        return 0;
     }
-    say("%s (disk of vm %s): its place on a disk cannot be found, so it stays in memory", d->image.path, vm->name);
-    d->memory = true;
-    return 0;
+    say("%s (%s of vm %s): %s", d->image.path, what, vm->name,
+        err == -EINVAL ? "expected a PARTUUID" : "there is no such thing on the disks that the firmware can read");
+    return err;
+}
+
+/* The image of a disk with a log can be written too: disk commit. */
+static int place_disks(struct boot_info *boot, struct vm_config *vm)
+{
+    int err = 0;
+
+    for (unsigned i = 0; i < vm->disks && !err; i++) {
+        struct config_disk *d = &vm->disk[i], *log = &vm->log[i];
+
+        d->place = log->place = CONFIG_NO_PLACE;
+        if (!d->memory)
+            err = place_one(boot, vm, d, "disk", d->exclusive || d->persist);
+        if (!err && d->persist)
+            err = place_one(boot, vm, log, "log", true);
+    }
+    return err;
 }
 
 void low_take(struct boot_info *boot)
@@ -211,15 +231,8 @@ int places_find(struct config *config, struct boot_info *boot)
 
     machine = boot;
     boot->places = 0;
-    for (unsigned v = 0; v < config->vms && !err; v++) {
-        struct vm_config *vm = &config->vm[v];
-
-        for (unsigned i = 0; i < vm->disks && !err; i++) {
-            vm->disk[i].place = CONFIG_NO_PLACE;
-            if (!vm->disk[i].memory)
-                err = place_one(boot, vm, &vm->disk[i]);
-        }
-    }
+    for (unsigned v = 0; v < config->vms && !err; v++)
+        err = place_disks(boot, &config->vm[v]);
     if (boot->places)
         low_take(boot);
     return err;

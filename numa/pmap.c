@@ -380,7 +380,8 @@ static int run_parts(struct pmap *pmap, struct rest *r, part_fn part)
         if (err)
             break;
         r->gpa.v += step;
-        r->arg += r->arg ? step : 0;
+        if (r->arg)
+            r->arg += step;
         r->n -= step;
     }
     spin_unlock(&pmap->lock);

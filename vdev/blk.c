@@ -18,12 +18,14 @@ _Static_assert(sizeof(struct mb_blk_request) == 32 && sizeof(struct mb_blk_ring)
 _Static_assert(!offsetof(struct mb_blk_ring, submitted), "ABI");
 _Static_assert(sizeof(struct mb_blk_identity) == MB_BLK_SECTOR, "ABI");
 
+#define NONE         UINT16_MAX
+
 /* The request that is being done. */
 struct job {
     const struct blk *blk;
     struct blk_disk *disk;
-    struct mb_blk_request r;
-    unsigned node;
+    struct blk_work *w;
+    struct layer_io io;
 };
 
 void blk_init(struct blk *b, struct pmap *pmap, unsigned queues, const char *name)
@@ -43,27 +45,61 @@ struct blk_disk *blk_add(struct blk *b, struct image *image, const char *serial)
     return d;
 }
 
+static unsigned work_order(uint32_t entries)
+{
+    unsigned order = 0;
+
+    while ((PAGE_SIZE << order) < entries * sizeof(struct blk_work))
+        order++;
+    return order;
+}
+
+/* Queue locked, or nobody uses it. */
+static void drop_work(struct blk_queue *q)
+{
+    if (q->work)
+        page_free(ptr_hpa(q->work), work_order(q->entries));
+    q->work = NULL;
+    q->entries = 0;
+    q->waiting = 0;
+}
+
+bool blk_quiet(struct blk *b)
+{
+    bool quiet = true;
+
+    for (unsigned i = 0; i < b->disks; i++)
+        quiet &= layer_quiet(&b->disk[i].layer);
+    return quiet;
+}
+
 void blk_destroy(struct blk *b)
 {
-    for (unsigned i = 0; i < b->disks; i++)
+    for (unsigned i = 0; i < b->disks; i++) {
+        for (unsigned q = 0; q < b->queues; q++)
+            drop_work(&b->disk[i].queue[q]);
         layer_destroy(&b->disk[i].layer);
+    }
     b->disks = 0;
 }
 
-/* A request that moves data: each segment in its turn. at: bytes from the disk's start. */
-typedef int (*segment_fn)(const struct job *j, uint64_t at, const struct mb_blk_segment *s);
+/*
+ * A request that moves data: each segment in its turn, from where it stopped the last time. at: bytes from the disk's
+ * start; *done: so many of the bytes are done.
+ */
+typedef int (*segment_fn)(struct job *j, uint64_t at, struct gpa gpa, uint64_t bytes, uint64_t *done);
 
-static int read_segment(const struct job *j, uint64_t at, const struct mb_blk_segment *s)
+static int read_segment(struct job *j, uint64_t at, struct gpa gpa, uint64_t bytes, uint64_t *done)
 {
-    return layer_read(&j->disk->layer, at, j->blk->pmap, GPA(s->gpa), s->bytes, j->disk->share, j->node);
+    return layer_read(&j->disk->layer, at, gpa, bytes, &j->io, done);
 }
 
-static int write_segment(const struct job *j, uint64_t at, const struct mb_blk_segment *s)
+static int write_segment(struct job *j, uint64_t at, struct gpa gpa, uint64_t bytes, uint64_t *done)
 {
-    return layer_write(&j->disk->layer, at, j->blk->pmap, GPA(s->gpa), s->bytes);
+    return layer_write(&j->disk->layer, at, gpa, bytes, &j->io, done);
 }
 
-static int identify_segment(const struct job *j, uint64_t at, const struct mb_blk_segment *s)
+static int identify_segment(struct job *j, uint64_t at, struct gpa gpa, uint64_t bytes, uint64_t *done)
 {
     struct mb_blk_identity id = {
         .sectors = j->disk->layer.image->size / MB_BLK_SECTOR, .flags = j->disk->readonly ? MB_BLK_READONLY : 0,
@@ -71,59 +107,72 @@ static int identify_segment(const struct job *j, uint64_t at, const struct mb_bl
     };
 
     (void)at;
+    *done = bytes;
     memcpy(id.serial, j->disk->serial, BLK_SERIAL);
-    return pmap_write(j->blk->pmap, GPA(s->gpa), &id, sizeof(id));
+    return pmap_write(j->blk->pmap, gpa, &id, sizeof(id));
 }
 
-static int each_segment(const struct job *j, segment_fn fn)
+/* left: bytes that the request still wants. */
+static int check_segment(const struct job *j, const struct mb_blk_segment *s, uint64_t left)
 {
-    struct mb_blk_segment part[TABLE_PART];
-    uint64_t at = j->r.sector * MB_BLK_SECTOR, left = j->r.sectors * MB_BLK_SECTOR;
+    if (s->gpa % MB_BLK_SECTOR || s->bytes % MB_BLK_SECTOR || !s->bytes || s->zero || s->bytes <= j->w->offset ||
+        s->bytes - j->w->offset > left)
+        return -EINVAL;
+    return pmap_is_ram(j->blk->pmap, GPA(s->gpa), s->bytes) ? 0 : -EFAULT;
+}
 
-    for (unsigned i = 0; i < j->r.segments; i++) {
-        const struct mb_blk_segment *s = &part[i % TABLE_PART];
-        size_t n = MIN(j->r.segments - i, TABLE_PART);
+static int each_segment(struct job *j, segment_fn fn)
+{
+    struct blk_work *w = j->w;
+    struct mb_blk_segment part[TABLE_PART];
+    uint64_t at = w->r.sector * MB_BLK_SECTOR, all = w->r.sectors * MB_BLK_SECTOR, done;
+    uint32_t first = w->segment;
+
+    for (; w->segment < w->r.segments; w->segment++, w->offset = 0) {
+        uint32_t i = (w->segment - first) % TABLE_PART;
+        size_t n = MIN(w->r.segments - w->segment, TABLE_PART);
         int err = 0;
 
-        if (i % TABLE_PART == 0)
-            err = pmap_read(j->blk->pmap, GPA(j->r.table + i * sizeof(*s)), part, n * sizeof(*s));
+        if (i == 0)
+            err = pmap_read(j->blk->pmap, GPA(w->r.table + w->segment * sizeof(*part)), part, n * sizeof(*part));
+        if (!err)
+            err = check_segment(j, &part[i], all - w->moved);
         if (err)
             return err;
-        if (s->gpa % MB_BLK_SECTOR || s->bytes % MB_BLK_SECTOR || !s->bytes || s->zero || s->bytes > left)
-            return -EINVAL;
-        if (!pmap_is_ram(j->blk->pmap, GPA(s->gpa), s->bytes))
-            return -EFAULT;
-        err = fn(j, at, s);
+        j->io.ahead = all - w->moved;
+        err = fn(j, at + w->moved, GPA(part[i].gpa + w->offset), part[i].bytes - w->offset, &done);
+        w->moved += done;
+        w->offset += (uint32_t)done;
         if (err)
             return err;
-        at += s->bytes;
-        left -= s->bytes;
     }
-    return left ? -EINVAL : 0;
+    return w->moved == all ? 0 : -EINVAL;
 }
 
-static int do_read(const struct job *j) { return each_segment(j, read_segment); }
-static int do_write(const struct job *j) { return each_segment(j, write_segment); }
-static int do_identify(const struct job *j) { return each_segment(j, identify_segment); }
+static int do_read(struct job *j) { return each_segment(j, read_segment); }
+static int do_write(struct job *j) { return each_segment(j, write_segment); }
+static int do_identify(struct job *j) { return each_segment(j, identify_segment); }
+static int do_flush(struct job *j) { return layer_flush(&j->disk->layer, &j->io); }
 
-static int do_flush(const struct job *j)
+typedef int (*range_fn)(struct layer *l, uint64_t at, uint64_t n, struct layer_io *io, uint64_t *done);
+
+static int do_range(struct job *j, range_fn fn)
 {
-    (void)j; /* what a layer has, it has in memory */
-    return 0;
+    struct blk_work *w = j->w;
+    uint64_t at = w->r.sector * MB_BLK_SECTOR + w->moved, left = w->r.sectors * MB_BLK_SECTOR - w->moved, done;
+    int err;
+
+    j->io.ahead = left;
+    err = fn(&j->disk->layer, at, left, &j->io, &done);
+    w->moved += done;
+    return err;
 }
 
-static int do_discard(const struct job *j)
-{
-    return layer_discard(&j->disk->layer, j->r.sector * MB_BLK_SECTOR, j->r.sectors * MB_BLK_SECTOR);
-}
-
-static int do_zeroes(const struct job *j)
-{
-    return layer_zero(&j->disk->layer, j->r.sector * MB_BLK_SECTOR, j->r.sectors * MB_BLK_SECTOR);
-}
+static int do_discard(struct job *j) { return do_range(j, layer_discard); }
+static int do_zeroes(struct job *j) { return do_range(j, layer_zero); }
 
 static const struct op {
-    int (*run)(const struct job *j);
+    int (*run)(struct job *j);
     bool moves;                /* data, so there are segments */
     bool writes;
 } ops[] = {
@@ -138,7 +187,7 @@ static const struct op {
 /* What may be wrong with a request, but for its segments. */
 static int check(const struct job *j)
 {
-    const struct mb_blk_request *r = &j->r;
+    const struct mb_blk_request *r = &j->w->r;
     uint64_t sectors = j->disk->layer.image->size / MB_BLK_SECTOR, least = r->op != MB_BLK_FLUSH, most;
 
     if (r->op >= ARRAY_SIZE(ops) || r->zero || r->table % sizeof(struct mb_blk_segment))
@@ -175,25 +224,114 @@ void blk_count(const struct blk_disk *d, struct blk_counts *sum)
     }
 }
 
-/* Does the next request of a queue and gives its result; *work is what it was worth. */
+unsigned blk_waiting(const struct blk_disk *d)
+{
+    unsigned sum = 0;
+
+    for (unsigned i = 0; i < BLK_MAX_QUEUES; i++)
+        sum += d->queue[i].waiting;
+    return sum;
+}
+
+/* Does what can be done of a request now. Its status, or -EAGAIN: the rest has to wait. */
+static int proceed(struct job *j)
+{
+    struct blk_work *w = j->w;
+
+    j->io.wait = &w->wait;
+    if (!w->issued) {
+        int err = ops[w->r.op].run(j);
+
+        layer_issue(&j->disk->layer, &j->io);
+        if (err == -EAGAIN)
+            return err;
+        w->issued = true;
+        w->status = err;
+    }
+    if (atomic_load(&w->wait.pending))
+        return -EAGAIN;
+    return w->status ? w->status : atomic_load(&w->wait.error);
+}
+
+/* The next result. */
+static int give(const struct blk *b, struct blk_queue *q, const struct blk_work *w, int status)
+{
+    const struct mb_blk_result result = { .tag = w->r.tag, .status = status };
+    uint64_t results = q->ring.v + sizeof(struct mb_blk_ring) + q->entries * sizeof(struct mb_blk_request);
+    int err = pmap_write(b->pmap, GPA(results + q->given % q->entries * sizeof(result)), &result, sizeof(result));
+
+    count(&q->counts, &w->r, status);
+    if (!err)
+        q->given++;
+    return err;
+}
+
+static void let_wait(struct blk_queue *q, struct blk_work *w)
+{
+    uint16_t i = (uint16_t)(w - q->work);
+
+    q->free = w->next;
+    w->next = NONE;
+    if (q->waiting)
+        q->work[q->last].next = i;
+    else
+        q->first = i;
+    q->last = i;
+    q->waiting++;
+}
+
+/* Does the next request of a queue, and gives its result if there is one; *work is what it was worth. */
 static int run_one(struct job *j, struct blk_queue *q, uint64_t *work)
 {
-    uint64_t i = q->taken % q->entries, requests = q->ring.v + sizeof(struct mb_blk_ring);
-    uint64_t results = requests + q->entries * sizeof(struct mb_blk_request);
-    struct mb_blk_result result;
-    int err = pmap_read(j->blk->pmap, GPA(requests + i * sizeof(j->r)), &j->r, sizeof(j->r));
+    struct blk_work *w = j->w = &q->work[q->free];
+    uint64_t at = q->ring.v + sizeof(struct mb_blk_ring) + q->taken % q->entries * sizeof(w->r);
+    uint16_t next = w->next;
+    int err, status;
 
+    *w = (struct blk_work){ .next = next };
+    err = pmap_read(j->blk->pmap, GPA(at), &w->r, sizeof(w->r));
     if (err)
         return err;
-    result = (struct mb_blk_result){ .tag = j->r.tag, .status = check(j) };
-    if (!result.status) {
-        *work += j->r.sectors * MB_BLK_SECTOR / (ops[j->r.op].moves ? 1 : MARK_COST);
-        result.status = ops[j->r.op].run(j);
+    q->taken++;
+    status = check(j);
+    if (!status) {
+        *work += w->r.sectors * MB_BLK_SECTOR / (ops[w->r.op].moves ? 1 : MARK_COST);
+        status = proceed(j);
+        if (w->r.op == MB_BLK_READ)
+            layer_expect(&j->disk->layer, w->r.sector * MB_BLK_SECTOR, w->r.sectors * MB_BLK_SECTOR);
     }
-    count(&q->counts, &j->r, result.status);
-    err = pmap_write(j->blk->pmap, GPA(results + i * sizeof(result)), &result, sizeof(result));
-    if (!err)
-        q->taken++;
+    if (status != -EAGAIN)
+        return give(j->blk, q, w, status);
+    let_wait(q, w);
+    return 0;
+}
+
+/* Goes on with those that wait; enough is as for new ones. */
+static int run_waiting(struct job *j, struct blk_queue *q, uint64_t *work)
+{
+    uint16_t before = NONE;
+    int err = 0;
+
+    for (uint16_t i = q->waiting ? q->first : NONE, next; i != NONE && *work < ENOUGH_BYTES && !err; i = next) {
+        uint64_t moved = q->work[i].moved;
+        int status;
+
+        j->w = &q->work[i];
+        next = j->w->next;
+        status = proceed(j);
+        *work += j->w->moved - moved;
+        if (status == -EAGAIN) {
+            before = i;
+            continue;
+        }
+        err = give(j->blk, q, j->w, status);
+        *(before == NONE ? &q->first : &q->work[before].next) = next;
+        if (next == NONE)
+            q->last = before;
+        j->w->next = q->free;
+        q->free = i;
+        q->waiting--;
+    }
     return err;
 }
 
@@ -204,22 +342,77 @@ static int stop(const struct blk *b, struct blk_disk *d, int error, const char *
     return error;
 }
 
+static struct job new_job(const struct blk *b, struct blk_disk *d, unsigned node)
+{
+    return (struct job){ .blk = b, .disk = d, .io = { .pmap = b->pmap, .share = d->share, .node = node } };
+}
+
+/* Queue locked. The results are there; how many. */
+static int64_t tell(struct blk *b, struct blk_disk *d, struct blk_queue *q, int err, uint32_t before)
+{
+    const uint32_t counters[2] = { q->given, q->taken };
+
+    _Static_assert(offsetof(struct mb_blk_ring, taken) == offsetof(struct mb_blk_ring, completed) + 4, "ABI");
+    if (!err)
+        err = pmap_write(b->pmap, GPA(q->ring.v + offsetof(struct mb_blk_ring, completed)), counters,
+                         sizeof(counters));
+    return err ? stop(b, d, err, "no memory is left for its results") : (int64_t)(q->given - before);
+}
+
 /* Queue locked. */
 static int64_t run(struct blk *b, struct blk_disk *d, struct blk_queue *q, unsigned node)
 {
-    struct job j = { .blk = b, .disk = d, .node = node };
-    uint32_t submitted, before = q->taken;
+    struct job j = new_job(b, d, node);
+    uint32_t submitted, before = q->given;
     uint64_t work = 0;
     int err = pmap_read(b->pmap, q->ring, &submitted, sizeof(submitted));
 
-    if (!err && submitted - q->taken > q->entries)
+    if (!err && submitted - q->given > q->entries)
         return stop(b, d, -EPROTO, "more requests were submitted than its ring has");
+    if (!err && submitted - q->taken > q->entries)
+        return stop(b, d, -EPROTO, "fewer requests were submitted than were taken");
+    if (!err && q->waiting)
+        err = run_waiting(&j, q, &work);
     while (!err && q->taken != submitted && work < ENOUGH_BYTES)
         err = run_one(&j, q, &work);
-    if (!err)
-        err = pmap_write(b->pmap, GPA(q->ring.v + offsetof(struct mb_blk_ring, completed)), &q->taken,
-                         sizeof(q->taken));
-    return err ? stop(b, d, err, "no memory is left for its results") : (int64_t)(q->taken - before);
+    if (q->waiting)
+        transfer_wake();
+    return tell(b, d, q, err, before);
+}
+
+static bool resume(struct blk *b, struct blk_disk *d, struct blk_queue *q, unsigned node)
+{
+    struct job j = new_job(b, d, node);
+    bool news = false;
+
+    spin_lock(&q->lock);
+    if (q->waiting && !atomic_load(&d->stopped)) {
+        uint32_t before = q->given;
+        uint64_t work = 0;
+        int err = run_waiting(&j, q, &work);
+
+        if (err || q->given != before)
+            news = tell(b, d, q, err, before) > 0;
+    }
+    spin_unlock(&q->lock);
+    return news;
+}
+
+bool blk_resume(struct blk *b, unsigned node, bool *more)
+{
+    bool news = false;
+
+    for (unsigned i = 0; i < b->disks; i++) {
+        for (unsigned n = 0; n < b->queues; n++) {
+            struct blk_queue *q = &b->disk[i].queue[n];
+
+            if (!q->waiting)
+                continue;
+            news |= resume(b, &b->disk[i], q, node);
+            *more |= q->waiting && !atomic_load(&b->disk[i].stopped);
+        }
+    }
+    return news;
 }
 
 static struct blk_queue *find(struct blk *b, uint64_t disk, uint64_t queue)
@@ -234,6 +427,37 @@ static int check_ring(const struct blk *b, struct gpa ring, uint64_t entries)
     return pmap_is_ram(b->pmap, ring, MB_BLK_RING_SIZE(entries)) ? 0 : -EFAULT;
 }
 
+/* Queue locked: does a transfer still know one of its requests? */
+static bool in_use(const struct blk_queue *q)
+{
+    for (uint16_t i = q->waiting ? q->first : NONE; i != NONE; i = q->work[i].next)
+        if (atomic_load(&q->work[i].wait.pending))
+            return true;
+    return false;
+}
+
+/* Queue locked. */
+static int set_ring(struct blk_queue *q, struct gpa ring, uint32_t entries)
+{
+    struct hpa work = HPA_NONE;
+
+    if (in_use(q))
+        return -EBUSY;
+    if (entries)
+        work = page_alloc(0, work_order(entries), PAGE_HYPERVISOR);
+    if (entries && !work.v)
+        return -ENOMEM;
+    drop_work(q);
+    q->ring = ring;
+    q->entries = entries;
+    q->taken = q->given = 0;
+    q->free = 0;
+    q->work = work.v ? hpa_ptr(work) : NULL;
+    for (unsigned i = 0; i < entries; i++)
+        q->work[i].next = (uint16_t)(i + 1);
+    return 0;
+}
+
 int64_t blk_set_ring(struct blk *b, uint64_t disk, uint64_t queue, struct gpa ring, uint64_t entries)
 {
     struct blk_queue *q = find(b, disk, queue);
@@ -244,11 +468,9 @@ int64_t blk_set_ring(struct blk *b, uint64_t disk, uint64_t queue, struct gpa ri
     if (atomic_load(&b->disk[disk].stopped))
         return -EPROTO;
     spin_lock(&q->lock);
-    q->ring = ring;
-    q->entries = (uint32_t)entries;
-    q->taken = 0;
+    err = set_ring(q, ring, (uint32_t)entries);
     spin_unlock(&q->lock);
-    return 0;
+    return err;
 }
 
 int64_t blk_run(struct blk *b, uint64_t disk, uint64_t queue, unsigned node)

@@ -2,6 +2,7 @@
 /* Copyright (C) 2026 The Mirrorball authors */
 #pragma once
 
+#include "include/mirrorball/blk.h"
 #include "vdev/layer.h"
 
 /* The paravirtual disks of a VM: rings and requests of include/mirrorball/blk.h. */
@@ -15,11 +16,26 @@ struct blk_counts {
     uint64_t read, written;    /* sectors, of requests without an error */
 };
 
+/* A request that was taken and has no result yet. */
+struct blk_work {
+    struct mb_blk_request r;
+    struct layer_wait wait;
+    uint32_t segment, offset;  /* where it goes on: bytes of that segment are done */
+    uint64_t moved;            /* bytes */
+    int status;                /* once issued: but for its transfers */
+    bool issued;               /* all is done but for these */
+    uint16_t next;             /* of those that wait, or that are free */
+};
+
 struct blk_queue {
     struct spinlock lock;      /* held while its requests are done; above the layer's */
     struct gpa ring;
     uint32_t entries;          /* 0: it has no ring */
-    uint32_t taken;            /* requests that were taken, and results that were given, since it has this ring */
+    uint32_t taken, given;     /* requests, and results, since it has this ring */
+    struct blk_work *work;     /* as many as entries */
+    uint16_t free;             /* one that is free; there is one while taken - given < entries */
+    uint16_t first, last;      /* those that wait, in the order in which they were taken */
+    _Atomic uint16_t waiting;  /* how many */
     struct blk_counts counts;
 };
 
@@ -41,13 +57,22 @@ struct blk {
 
 /* No disks yet. queues: 1 to BLK_MAX_QUEUES. */
 void blk_init(struct blk *b, struct pmap *pmap, unsigned queues, const char *name);
-/* One more, at most BLK_MAX_DISKS; before the VM runs. */
+/* One more, at most BLK_MAX_DISKS, whose layer has claimed the image; before the VM runs. */
 struct blk_disk *blk_add(struct blk *b, struct image *image, const char *serial);
-/* Gives back what they hold. No vCPU of the VM runs any more. */
+/* Is nothing under way any more? Starts what is needed for that. No vCPU of the VM runs any more. */
+bool blk_quiet(struct blk *b);
+/* Gives back what they hold; they are quiet. */
 void blk_destroy(struct blk *b);
+/*
+ * Goes on with requests that wait. True: there are results that no call of the guest's has given, so it wants an
+ * interrupt. *more: some still wait. Any processor, outside of the EPTs.
+ */
+bool blk_resume(struct blk *b, unsigned node, bool *more);
 
 /* The sum of all queues; of each it is what it was a moment ago. Any processor. */
 void blk_count(const struct blk_disk *d, struct blk_counts *sum);
+/* Requests that wait for a storage, about. Any processor. */
+unsigned blk_waiting(const struct blk_disk *d);
 
 /* The hypercalls: see include/mirrorball/blk.h. Any processor, outside of the EPTs. */
 int64_t blk_set_ring(struct blk *b, uint64_t disk, uint64_t queue, struct gpa ring, uint64_t entries);

@@ -2,68 +2,101 @@
 /* Copyright (C) 2026 The Mirrorball authors */
 #include "vdev/block_map.h"
 
-#define TABLES    (PAGE_SIZE / sizeof(uint32_t *))
-#define PER_TABLE (PAGE_SIZE / sizeof(uint32_t))
-_Static_assert(TABLES * PER_TABLE == BLOCK_MAP_MAX, "a page of pointers to pages of frames");
+#define BITS 9u
+_Static_assert(BLOCK_MAP_LEAF == 1u << BITS, "a page of words");
 
-static void *new_page(void)
+static uint64_t *new_page(void)
 {
     return hpa_ptr(page_alloc_zeroed(0, PAGE_ORDER_4K, PAGE_HYPERVISOR));
 }
 
-uint32_t block_map_get(const struct block_map *map, uint64_t block)
-{
-    const uint32_t *table = map->tables ? map->tables[block / PER_TABLE] : NULL;
+/* Blocks below one entry of a page at this level; leaves are level 1. */
+static uint64_t span(unsigned level) { return 1ull << BITS * (level - 1); }
 
-    return table ? table[block % PER_TABLE] : 0;
+static unsigned index_at(uint64_t block, unsigned level) { return (unsigned)(block / span(level) % BLOCK_MAP_LEAF); }
+
+static bool reaches(const struct block_map *map, uint64_t block)
+{
+    return map->height && block < span(map->height + 1);
 }
 
-uint32_t *block_map_slot(struct block_map *map, uint64_t block)
+uint64_t block_map_get(const struct block_map *map, uint64_t block)
 {
-    uint32_t **table;
+    const uint64_t *page = map->root;
 
-    if (!map->tables)
-        map->tables = new_page();
-    if (!map->tables)
-        return NULL;
-    table = &map->tables[block / PER_TABLE];
-    if (!*table)
-        *table = new_page();
-    return *table ? &(*table)[block % PER_TABLE] : NULL;
+    if (!reaches(map, block))
+        return 0;
+    for (unsigned level = map->height; level > 1 && page; level--)
+        page = (const uint64_t *)page[index_at(block, level)];
+    return page ? page[index_at(block, 1)] : 0;
 }
 
-uint64_t block_map_prune(struct block_map *map, bool (*gone)(uint32_t frame), uint64_t most)
+static bool grow(struct block_map *map, uint64_t block)
 {
-    uint64_t sum = 0;
+    while (!reaches(map, block)) {
+        uint64_t *page = new_page();
 
-    for (size_t t = 0; map->tables && t < TABLES; t++) {
-        uint32_t *table = map->tables[t];
-
-        for (size_t i = 0; table && i < PER_TABLE && sum < most; i++) {
-            if (!table[i] || !gone(table[i]))
-                continue;
-            table[i] = 0;
-            sum++;
-        }
+        if (!page)
+            return false;
+        page[0] = (uint64_t)map->root;
+        map->root = page;
+        map->height++;
     }
-    return sum;
+    return true;
 }
 
-static void clear_table(uint32_t *table, void (*drop)(uint32_t frame))
+uint64_t *block_map_slot(struct block_map *map, uint64_t block)
 {
-    for (size_t i = 0; i < PER_TABLE; i++)
-        if (table[i])
-            drop(table[i]);
-    page_free(ptr_hpa(table), PAGE_ORDER_4K);
+    uint64_t *page;
+
+    if (!grow(map, block))
+        return NULL;
+    page = map->root;
+    for (unsigned level = map->height; level > 1; level--) {
+        uint64_t *entry = &page[index_at(block, level)];
+
+        if (!*entry)
+            *entry = (uint64_t)new_page();
+        if (!*entry)
+            return NULL;
+        page = (uint64_t *)*entry;
+    }
+    return &page[index_at(block, 1)];
 }
 
-void block_map_clear(struct block_map *map, void (*drop)(uint32_t frame))
+uint64_t *block_map_leaf(const struct block_map *map, uint64_t *block)
 {
-    if (!map->tables)
-        return;
-    for (size_t i = 0; i < TABLES; i++)
-        if (map->tables[i])
-            clear_table(map->tables[i], drop);
-    page_free(ptr_hpa(map->tables), PAGE_ORDER_4K);
-    map->tables = NULL;
+    uint64_t at = ALIGN_DOWN(*block, BLOCK_MAP_LEAF);
+
+    while (reaches(map, at)) {
+        uint64_t *page = map->root;
+        unsigned level = map->height;
+
+        for (; level > 1 && page; level--)
+            page = (uint64_t *)page[index_at(at, level)];
+        if (page) {
+            *block = at;
+            return page;
+        }
+        at = ALIGN_DOWN(at, span(level + 1)) + span(level + 1);
+    }
+    return NULL;
+}
+
+static void clear_page(uint64_t *page, unsigned level, void (*drop)(uint64_t entry))
+{
+    for (unsigned i = 0; i < BLOCK_MAP_LEAF; i++) {
+        if (page[i] && level > 1)
+            clear_page((uint64_t *)page[i], level - 1, drop);
+        else if (page[i] && drop)
+            drop(page[i]);
+    }
+    page_free(ptr_hpa(page), PAGE_ORDER_4K);
+}
+
+void block_map_clear(struct block_map *map, void (*drop)(uint64_t entry))
+{
+    if (map->root)
+        clear_page(map->root, map->height, drop);
+    *map = (struct block_map){ .height = 0 };
 }

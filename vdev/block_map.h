@@ -5,17 +5,22 @@
 #include "numa/page.h"
 
 /*
- * Which machine page holds a block of 4 KiB: frame numbers (physical address / 4096), 0 where nothing was stored. A
- * zeroed one is empty. The owner locks.
+ * What is known of each block of 4 KiB of a disk: a word, 0 where nothing was stored. A tree of pages that grows with
+ * the highest block; a zeroed one is empty. The owner locks.
  */
-#define BLOCK_MAP_MAX (512u * 1024u)  /* blocks: 2 GiB */
+#define BLOCK_MAP_LEAF   (PAGE_SIZE / sizeof(uint64_t)) /* blocks of a leaf, which is a page */
+#define BLOCK_MAP_HEIGHT 4u
+#define BLOCK_MAP_MAX    (1ull << 9 * BLOCK_MAP_HEIGHT)
 
-struct block_map { uint32_t **tables; };
+struct block_map {
+    uint64_t *root;
+    unsigned height;           /* levels, the leaves included */
+};
 
-uint32_t block_map_get(const struct block_map *map, uint64_t block);
+uint64_t block_map_get(const struct block_map *map, uint64_t block);
 /* Where to store it; NULL: no memory. block: below BLOCK_MAP_MAX. */
-uint32_t *block_map_slot(struct block_map *map, uint64_t block);
-/* Takes out what `gone` says yes to, so many at most; how many. */
-uint64_t block_map_prune(struct block_map *map, bool (*gone)(uint32_t frame), uint64_t most);
-/* Empties it: drop is called with all that is not 0. */
-void block_map_clear(struct block_map *map, void (*drop)(uint32_t frame));
+uint64_t *block_map_slot(struct block_map *map, uint64_t block);
+/* The first leaf that is there for a block from *block on, which becomes the leaf's first; NULL: none. */
+uint64_t *block_map_leaf(const struct block_map *map, uint64_t *block);
+/* Empties it: drop (or NULL) is called with all that is not 0. */
+void block_map_clear(struct block_map *map, void (*drop)(uint64_t entry));

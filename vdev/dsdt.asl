@@ -69,6 +69,10 @@ DefinitionBlock ("", "DSDT", 2, "MIRROR", "MBALL", 1)
         {
             Name (_HID, "MRBL0002")
             Name (_UID, 1)
+            Name (_CRS, ResourceTemplate ()
+            {
+                Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) { 17 }
+            })
         }
 
         /* All network interfaces: guest/linux-pv-drivers/mb_net.c. */

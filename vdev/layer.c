@@ -4,83 +4,135 @@
 #include "lib/errno.h"
 #include "lib/string.h"
 #include "numa/commons.h"
+#include "vdev/persist.h"
 
-/* In the map of own blocks: it is zero, and has no page. */
-#define ALL_ZERO 1u
+#define AHEAD_MAX 128u         /* blocks */
 
 /* A part of one block, and what it is copied from or to. */
 struct part {
     uint64_t block;
     size_t from, n;            /* bytes inside the block */
-    struct pmap *pmap;         /* NULL: zeros */
     struct gpa gpa;
-    bool share;
-    unsigned node;
+    bool zeros;                /* instead of guest memory */
+    struct layer_io *io;
 };
 
-static char *frame_ptr(uint32_t frame) { return hpa_ptr(HPA((uint64_t)frame << PAGE_SHIFT)); }
-
-static void free_frame(uint32_t frame)
-{
-    if (frame != ALL_ZERO)
-        page_free(HPA((uint64_t)frame << PAGE_SHIFT), PAGE_ORDER_4K);
-}
+static void *page_ptr(uint64_t entry) { return hpa_ptr(HPA(LAYER_AT(entry))); }
 
 static void count(_Atomic uint64_t *n) { atomic_fetch_add_explicit(n, 1, memory_order_relaxed); }
 
-static int read_image(struct layer *l, const struct part *p)
+/* Where a block that is not zero is read from, if not from a page of the layer's. */
+static struct image *where(const struct layer *l, uint64_t entry, uint64_t *block)
 {
-    struct hpa page;
-    int err = image_page(l->image, p->block, &page);
+    if (!l->log || !LAYER_AT(entry))
+        return l->image;
+    *block = LAYER_AT(entry) / IMAGE_BLOCK;
+    return persist_image(l->log);
+}
 
-    if (err)
-        return err;
-    if (p->share && p->n == IMAGE_BLOCK && !pmap_place(p->pmap, p->gpa, page, p->node)) {
+/* Lock held: of so many blocks, how many follow each other on a storage. */
+static uint64_t run_of(const struct layer *l, uint64_t block, uint64_t most)
+{
+    uint64_t first = block, at, n = 1;
+    const struct image *image = where(l, block_map_get(&l->own, block), &first);
+
+    for (; n < most; n++) {
+        uint64_t entry = block_map_get(&l->own, block + n);
+
+        at = block + n;
+        if ((entry & (LAYER_ZERO | LAYER_BUSY)) || where(l, entry, &at) != image || at != first + n)
+            break;
+    }
+    return n;
+}
+
+/* A block of a storage or of an image in memory, with those that the request wants behind it. */
+static int fetch(struct image *image, uint64_t block, uint64_t blocks, struct layer_wait *w, struct hpa *page)
+{
+    int err = image_page(image, block, blocks, w->image == image && w->block == block, page);
+
+    w->image = err == -EAGAIN ? image : NULL;
+    w->block = block;
+    return err == -EBUSY ? -EAGAIN : err;
+}
+
+/* The page is the image's or the log's; its reference is used up. */
+static int give(struct layer *l, struct hpa page, const struct part *p)
+{
+    struct layer_io *io = p->io;
+    int err;
+
+    if (io->share && p->n == IMAGE_BLOCK && !pmap_place(io->pmap, p->gpa, page, io->node)) {
         count(&l->placed);
         return 0;
     }
     count(&l->copied);
-    err = pmap_write(p->pmap, p->gpa, (char *)hpa_ptr(page) + p->from, p->n);
+    err = pmap_write(io->pmap, p->gpa, (char *)hpa_ptr(page) + p->from, p->n);
     commons_drop(page);
     return err;
 }
 
+/* One that is zero, or that it has in memory. */
+static int read_own(struct layer *l, uint64_t entry, const struct part *p)
+{
+    if (entry & LAYER_ZERO)
+        return pmap_zero(p->io->pmap, p->gpa, p->n);
+    count(&l->copied);
+    return pmap_write(p->io->pmap, p->gpa, (char *)page_ptr(entry) + p->from, p->n);
+}
+
+/* Lock held, so that a block of the log is not another's meanwhile. */
+static int find_block(struct layer *l, uint64_t entry, const struct part *p, struct hpa *page)
+{
+    uint64_t block = p->block, blocks;
+    struct image *image = where(l, entry, &block);
+    int err;
+
+    if (entry & LAYER_BUSY)
+        return -EAGAIN;
+    err = fetch(image, block, 0, p->io->wait, page);
+    if (err != -ENOENT)
+        return err;
+    blocks = run_of(l, p->block, (p->from + p->io->ahead + IMAGE_BLOCK - 1) / IMAGE_BLOCK);
+    return fetch(image, block, blocks, p->io->wait, page);
+}
+
 static int read_part(struct layer *l, const struct part *p)
 {
-    uint32_t frame;
-    int err = 0;
+    struct hpa page = HPA_NONE;
+    uint64_t entry;
+    int err;
 
     spin_lock(&l->lock);
-    frame = block_map_get(&l->own, p->block);
-    if (frame == ALL_ZERO)
-        err = pmap_zero(p->pmap, p->gpa, p->n);
-    else if (frame)
-        err = pmap_write(p->pmap, p->gpa, frame_ptr(frame) + p->from, p->n);
-    if (frame > ALL_ZERO)
-        count(&l->copied);
+    entry = block_map_get(&l->own, p->block);
+    if ((entry & LAYER_ZERO) || (LAYER_AT(entry) && !l->log))
+        err = read_own(l, entry, p);
+    else
+        err = find_block(l, entry, p, &page);
     spin_unlock(&l->lock);
-    return frame ? err : read_image(l, p);
+    return page.v ? give(l, page, p) : err;
 }
 
 static int fill_part(char *block, const struct part *p)
 {
-    if (p->pmap)
-        return pmap_read(p->pmap, p->gpa, block + p->from, p->n);
+    if (!p->zeros)
+        return pmap_read(p->io->pmap, p->gpa, block + p->from, p->n);
     memset(block + p->from, 0, p->n);
     return 0;
 }
 
-/* What a block holds before its first write. */
-static int fill_rest(struct layer *l, uint32_t frame, uint64_t block, char *to)
+/* What a block holds before it is written. */
+static int fill_rest(struct layer *l, uint64_t entry, uint64_t block, struct layer_wait *w, char *to)
 {
     struct hpa page;
+    struct image *image = where(l, entry, &block);
     int err;
 
-    if (frame == ALL_ZERO) {
+    if (entry & LAYER_ZERO) {
         memset(to, 0, IMAGE_BLOCK);
         return 0;
     }
-    err = image_page(l->image, block, &page);
+    err = fetch(image, block, 1, w, &page);
     if (!err) {
         memcpy(to, hpa_ptr(page), IMAGE_BLOCK);
         commons_drop(page);
@@ -88,109 +140,395 @@ static int fill_rest(struct layer *l, uint32_t frame, uint64_t block, char *to)
     return err;
 }
 
-/* A block that has no page of its own gets one. */
-static int write_new(struct layer *l, uint32_t *slot, const struct part *p)
+/* A page with the block as it will be. */
+static int new_content(struct layer *l, uint64_t entry, const struct part *p, enum page_kind kind, struct hpa *page)
 {
-    struct hpa page = page_alloc(p->node, PAGE_ORDER_4K, PAGE_HYPERVISOR);
-    int err = page.v ? 0 : -ENOMEM;
+    int err = 0;
 
-    if (!err && p->n < IMAGE_BLOCK)
-        err = fill_rest(l, *slot, p->block, hpa_ptr(page));
+    *page = page_alloc(p->io->pmap->home, PAGE_ORDER_4K, kind);
+    if (!page->v)
+        return -ENOMEM;
+    if (p->n < IMAGE_BLOCK)
+        err = fill_rest(l, entry, p->block, p->io->wait, hpa_ptr(*page));
     if (!err)
-        err = fill_part(hpa_ptr(page), p);
-    if (!err) {
-        *slot = (uint32_t)(page.v >> PAGE_SHIFT);
-        l->pages++;
-    } else if (page.v) {
-        page_free(page, PAGE_ORDER_4K);
-    }
+        err = fill_part(hpa_ptr(*page), p);
+    if (err)
+        page_free(*page, PAGE_ORDER_4K);
     return err;
 }
 
+/* --- in memory -------------------------------------------------------------------------------------------------- */
+
+static int write_memory(struct layer *l, uint64_t *slot, const struct part *p)
+{
+    struct hpa page;
+    int err;
+
+    if (LAYER_AT(*slot))
+        return fill_part(page_ptr(*slot), p);
+    err = new_content(l, *slot, p, PAGE_HYPERVISOR, &page);
+    if (err)
+        return err;
+    *slot = page.v;
+    l->pages++;
+    return 0;
+}
+
+static void free_entry(uint64_t entry)
+{
+    if (LAYER_AT(entry))
+        page_free(HPA(LAYER_AT(entry)), PAGE_ORDER_4K);
+}
+
+static void zero_memory(struct layer *l, uint64_t *slot)
+{
+    free_entry(*slot);
+    l->pages -= LAYER_AT(*slot) != 0;
+    *slot = LAYER_ZERO;
+}
+
+/* --- to a storage ----------------------------------------------------------------------------------------------- */
+
+/* Lock held. All blocks of a transfer are where they were to go, or may be. */
+static void wrote(struct layer *l, struct transfer *t, int err)
+{
+    struct layer_wait *w = t->wait;
+    uint64_t first = t->r.sector / (IMAGE_BLOCK / STORAGE_SECTOR);
+
+    for (unsigned i = 0; i < t->pages; i++) {
+        uint64_t *slot = block_map_slot(&l->own, t->block[i]); /* it is there */
+
+        *slot &= ~(uint64_t)LAYER_BUSY;
+        image_put(t->image, first + i, err ? HPA_NONE : t->page[i]);
+        if (err)
+            page_free(t->page[i], PAGE_ORDER_4K);
+        if (l->log)
+            persist_wrote(l->log, t->block[i], first + i, err);
+    }
+    if (err) {
+        atomic_fetch_add(&t->image->errors, t->pages);
+        atomic_store(&w->error, -EIO);
+    }
+    l->in_flight--;
+    transfer_put(t);
+    atomic_fetch_sub(&w->pending, 1);
+}
+
+static void write_over(struct transfer *t, int err)
+{
+    struct layer *l = t->owner;
+
+    spin_lock(&l->lock);
+    wrote(l, t, err);
+    spin_unlock(&l->lock);
+}
+
+/* Lock held. */
+static void issue(struct layer *l, struct layer_io *io)
+{
+    struct transfer *t = io->open;
+
+    io->open = NULL;
+    if (!t)
+        return;
+    if (!t->pages) {
+        transfer_put(t);
+        return;
+    }
+    t->r.op = STORAGE_WRITE;
+    t->r.sectors = image_sectors(t->image, t->r.sector / (IMAGE_BLOCK / STORAGE_SECTOR), t->pages);
+    t->owner = l;
+    t->wait = io->wait;
+    t->over = write_over;
+    l->in_flight++;
+    atomic_fetch_add(&io->wait->pending, 1);
+    if (transfer_submit(t))
+        wrote(l, t, -EIO);
+}
+
+void layer_issue(struct layer *l, struct layer_io *io)
+{
+    if (!io->open)
+        return;
+    spin_lock(&l->lock);
+    issue(l, io);
+    spin_unlock(&l->lock);
+}
+
+/* Lock held: a transfer to which a block at this place can be added. */
+static int open_at(struct layer *l, struct layer_io *io, struct image *image, uint64_t at)
+{
+    struct transfer *t = io->open;
+
+    if (t && (t->image != image || t->pages == STORAGE_MAX_PAGES ||
+              t->r.sector + t->pages * (IMAGE_BLOCK / STORAGE_SECTOR) != at * (IMAGE_BLOCK / STORAGE_SECTOR)))
+        issue(l, io);
+    if (io->open)
+        return 0;
+    t = io->open = transfer_get(false);
+    if (!t)
+        return -EAGAIN;
+    t->image = image;
+    t->storage = image->storage;
+    t->r.sector = at * (IMAGE_BLOCK / STORAGE_SECTOR);
+    return 0;
+}
+
+/* Lock held. The block goes to its place in image. */
+static int send(struct layer *l, uint64_t *slot, const struct part *p, struct image *image, uint64_t at)
+{
+    struct transfer *t;
+    struct hpa page;
+    int err = image_prepare(image, at);
+
+    if (!err)
+        err = new_content(l, *slot, p, PAGE_PRIVATE, &page);
+    if (err)
+        return err;
+    err = open_at(l, p->io, image, at);
+    if (err) {
+        page_free(page, PAGE_ORDER_4K);
+        return err;
+    }
+    t = p->io->open;
+    t->block[t->pages] = p->block;
+    t->page[t->pages] = t->r.page[t->pages] = page;
+    t->pages++;
+    *slot |= LAYER_BUSY;
+    return 0;
+}
+
+/* Two segments may each have a part of a block. */
+static bool add_to_last(const struct part *p, int *err)
+{
+    const struct transfer *t = p->io->open;
+
+    if (!t || !t->pages || t->block[t->pages - 1] != p->block)
+        return false;
+    *err = fill_part(hpa_ptr(t->page[t->pages - 1]), p);
+    return true;
+}
+
+static int write_storage(struct layer *l, uint64_t *slot, const struct part *p)
+{
+    uint64_t at = p->block;
+    int err = -EAGAIN;
+
+    if ((*slot & LAYER_BUSY) && !add_to_last(p, &err))
+        return -EAGAIN;
+    if (*slot & LAYER_BUSY)
+        return err;
+    if (!l->log)
+        return send(l, slot, p, l->image, at);
+    err = persist_take(l->log, p->block, &p->io->wait->ticket, &at);
+    if (err)
+        return err;
+    err = send(l, slot, p, persist_image(l->log), at);
+    if (err)
+        persist_cancel(l->log, at);
+    return err;
+}
+
+/* --- requests --------------------------------------------------------------------------------------------------- */
+
+static bool in_memory(const struct layer *l) { return !l->exclusive && !l->log; }
+
 static int write_part(struct layer *l, const struct part *p)
 {
-    uint32_t *slot;
+    uint64_t *slot;
     int err;
 
     spin_lock(&l->lock);
     slot = block_map_slot(&l->own, p->block);
-    if (!slot)
-        err = -ENOMEM;
-    else if (*slot > ALL_ZERO)
-        err = fill_part(frame_ptr(*slot), p);
-    else
-        err = write_new(l, slot, p);
+    err = !slot ? -ENOMEM : in_memory(l) ? write_memory(l, slot, p) : write_storage(l, slot, p);
     spin_unlock(&l->lock);
     return err;
 }
 
 static int zero_block(struct layer *l, const struct part *p)
 {
-    uint32_t *slot;
+    uint64_t *slot;
+    int err = 0;
 
     spin_lock(&l->lock);
     slot = block_map_slot(&l->own, p->block);
-    if (slot && *slot > ALL_ZERO) {
-        free_frame(*slot);
-        l->pages--;
-    }
-    if (slot)
-        *slot = ALL_ZERO;
+    if (!slot)
+        err = -ENOMEM;
+    else if (!l->log)
+        zero_memory(l, slot);
+    else
+        err = *slot & LAYER_BUSY ? -EAGAIN : persist_zero(l->log, p->block, &p->io->wait->ticket);
     spin_unlock(&l->lock);
-    return slot ? 0 : -ENOMEM;
+    return err;
 }
 
 static int zero_part(struct layer *l, const struct part *p)
 {
-    return p->n == IMAGE_BLOCK ? zero_block(l, p) : write_part(l, p);
+    return p->n == IMAGE_BLOCK && !l->exclusive ? zero_block(l, p) : write_part(l, p);
+}
+
+/* A log only forgets what it has: to say it of all that was never written would fill it. */
+static bool has_own(struct layer *l, uint64_t block)
+{
+    bool own;
+
+    spin_lock(&l->lock);
+    own = block_map_get(&l->own, block) & ~(uint64_t)LAYER_ZERO;
+    spin_unlock(&l->lock);
+    return own;
 }
 
 static int discard_part(struct layer *l, const struct part *p)
 {
-    return p->n == IMAGE_BLOCK ? zero_block(l, p) : 0;
+    if (p->n < IMAGE_BLOCK || l->exclusive || (l->log && !has_own(l, p->block)))
+        return 0;
+    return zero_block(l, p);
 }
 
 typedef int (*part_fn)(struct layer *l, const struct part *p);
 
 /* Runs over n bytes in parts, each inside one block and one page. */
-static int each_part(struct layer *l, uint64_t at, uint64_t n, struct part p, part_fn fn)
+static int each_part(struct layer *l, uint64_t at, uint64_t n, struct part p, part_fn fn, uint64_t *done)
 {
     int err = 0;
 
-    while (n && !err) {
-        p.block = at / IMAGE_BLOCK;
-        p.from = at % IMAGE_BLOCK;
-        p.n = MIN(n, IMAGE_BLOCK - MAX(p.from, p.gpa.v % PAGE_SIZE));
+    for (*done = 0; *done < n; *done += p.n) {
+        p.block = (at + *done) / IMAGE_BLOCK;
+        p.from = (at + *done) % IMAGE_BLOCK;
+        p.n = MIN(n - *done, IMAGE_BLOCK - MAX(p.from, p.gpa.v % PAGE_SIZE));
         err = fn(l, &p);
-        at += p.n;
-        p.gpa.v += p.pmap ? p.n : 0;
-        n -= p.n;
+        if (err)
+            break;
+        p.gpa.v += p.zeros ? 0 : p.n;
+        p.io->ahead -= p.n;
     }
     return err;
 }
 
-int layer_read(struct layer *l, uint64_t at, struct pmap *pmap, struct gpa to, uint64_t n, bool share, unsigned node)
+int layer_read(struct layer *l, uint64_t at, struct gpa to, uint64_t n, struct layer_io *io, uint64_t *done)
 {
-    return each_part(l, at, n, (struct part){ .pmap = pmap, .gpa = to, .share = share, .node = node }, read_part);
+    return each_part(l, at, n, (struct part){ .gpa = to, .io = io }, read_part, done);
 }
 
-int layer_write(struct layer *l, uint64_t at, struct pmap *pmap, struct gpa from, uint64_t n)
+int layer_write(struct layer *l, uint64_t at, struct gpa from, uint64_t n, struct layer_io *io, uint64_t *done)
 {
-    return each_part(l, at, n, (struct part){ .pmap = pmap, .gpa = from, .node = pmap->home }, write_part);
+    return each_part(l, at, n, (struct part){ .gpa = from, .io = io }, write_part, done);
 }
 
-int layer_zero(struct layer *l, uint64_t at, uint64_t n)
+int layer_zero(struct layer *l, uint64_t at, uint64_t n, struct layer_io *io, uint64_t *done)
 {
-    return each_part(l, at, n, (struct part){ .pmap = NULL }, zero_part);
+    return each_part(l, at, n, (struct part){ .zeros = true, .io = io }, zero_part, done);
 }
 
-int layer_discard(struct layer *l, uint64_t at, uint64_t n)
+int layer_discard(struct layer *l, uint64_t at, uint64_t n, struct layer_io *io, uint64_t *done)
 {
-    return each_part(l, at, n, (struct part){ .pmap = NULL }, discard_part);
+    return each_part(l, at, n, (struct part){ .zeros = true, .io = io }, discard_part, done);
+}
+
+static void flush_over(struct transfer *t, int err)
+{
+    struct layer *l = t->owner;
+    struct layer_wait *w = t->wait;
+
+    spin_lock(&l->lock);
+    l->in_flight--;
+    if (err)
+        atomic_store(&w->error, -EIO);
+    transfer_put(t);
+    atomic_fetch_sub(&w->pending, 1);
+    spin_unlock(&l->lock);
+}
+
+/* Lock held. What was over was written through: the disk has it, and is to keep it. */
+static int flush_storage(struct layer *l, struct layer_wait *w)
+{
+    struct transfer *t = transfer_get(false);
+
+    if (!t)
+        return -EAGAIN;
+    t->storage = l->image->storage;
+    t->r.op = STORAGE_FLUSH;
+    t->r.sector = 0;
+    t->r.sectors = 0;
+    t->owner = l;
+    t->wait = w;
+    t->over = flush_over;
+    l->in_flight++;
+    atomic_fetch_add(&w->pending, 1);
+    if (!transfer_submit(t))
+        return 0;
+    l->in_flight--;
+    atomic_fetch_sub(&w->pending, 1);
+    transfer_put(t);
+    return -EIO;
+}
+
+int layer_flush(struct layer *l, struct layer_io *io)
+{
+    int err;
+
+    if (in_memory(l))
+        return 0;
+    spin_lock(&l->lock);
+    err = l->log ? persist_flush(l->log, &io->wait->ticket) : flush_storage(l, io->wait);
+    spin_unlock(&l->lock);
+    return err;
+}
+
+/* Lock held: the window of the stream that comes to block; 0: it is a new one. */
+static uint64_t window_of(struct layer *l, uint64_t block, uint64_t end)
+{
+    unsigned i = 0;
+
+    while (i < LAYER_STREAMS && l->stream[i].next != block)
+        i++;
+    if (i == LAYER_STREAMS) {
+        i = l->stream_turn++ % LAYER_STREAMS;
+        l->stream[i].window = 0;
+    } else {
+        l->stream[i].window = MIN(MAX(l->stream[i].window * 2, (end - block) * 2), AHEAD_MAX);
+    }
+    l->stream[i].next = end;
+    return l->stream[i].window;
+}
+
+void layer_expect(struct layer *l, uint64_t at, uint64_t n)
+{
+    uint64_t end = (at + n) / IMAGE_BLOCK, window, entry;
+    struct image *image = NULL;
+
+    if (!layer_waits(l))
+        return;
+    spin_lock(&l->lock);
+    window = window_of(l, at / IMAGE_BLOCK, end);
+    entry = block_map_get(&l->own, end);
+    if (window && !(entry & (LAYER_ZERO | LAYER_BUSY))) {
+        window = run_of(l, end, window);
+        image = where(l, entry, &end);
+    }
+    spin_unlock(&l->lock);
+    if (image)
+        image_ahead(image, end, window);
+}
+
+bool layer_quiet(struct layer *l)
+{
+    bool quiet;
+
+    spin_lock(&l->lock);
+    quiet = !l->in_flight && (!l->log || persist_quiet(l->log));
+    spin_unlock(&l->lock);
+    return quiet;
 }
 
 void layer_destroy(struct layer *l)
 {
-    block_map_clear(&l->own, free_frame);
+    block_map_clear(&l->own, in_memory(l) ? free_entry : NULL);
+    if (l->log)
+        persist_close(l->log);
+    if (l->image)
+        image_release(l->image, l->exclusive);
+    l->log = NULL;
+    l->image = NULL;
     l->pages = 0;
 }

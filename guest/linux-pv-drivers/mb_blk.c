@@ -3,12 +3,14 @@
 /*
  * Mirrorball's paravirtual disks (docs/blk.md of its tree): a hardware queue for each vCPU, each with a ring. A batch
  * of requests is one hypercall; what the hypervisor has at hand is done when that returns, so there the results are
- * taken from the ring.
+ * taken from the ring. What has to wait for a disk of the machine is done later, and an interrupt tells.
  */
 #include <linux/acpi.h>
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
+#include <linux/delay.h>
 #include <linux/gfp.h>
+#include <linux/interrupt.h>
 #include <linux/module.h>
 #include <linux/platform_device.h>
 #include <linux/slab.h>
@@ -33,7 +35,7 @@ struct mb_queue {
 	struct mb_blk_ring *ring;
 	u32 submitted;			/* requests that are in the ring */
 	u32 seen;			/* results that were taken */
-	struct request *pending[DEPTH];	/* by place in the ring, which is also the tag */
+	struct request *pending[DEPTH];	/* by tag: blk-mq has as many of them as the ring has entries */
 };
 
 struct mb_disk {
@@ -48,6 +50,7 @@ struct mb_disk {
 };
 
 struct mb_blk {
+	int irq;			/* negative: none */
 	struct mb_disk *disk[MAX_DISKS];
 };
 
@@ -111,34 +114,29 @@ static blk_status_t push(struct mb_queue *q, struct request *rq)
 	blk_status_t status = BLK_STS_OK;
 	struct mb_blk_request r;
 	unsigned long flags;
-	unsigned int place;
 
 	if (translate(rq, &r))
 		return BLK_STS_NOTSUPP;
 	spin_lock_irqsave(&q->lock, flags);
-	place = q->submitted % DEPTH;
 	if (READ_ONCE(q->disk->broken)) {
 		status = BLK_STS_IOERR;
-	} else if (q->pending[place]) {
-		status = BLK_STS_DEV_RESOURCE;	/* results came in another order */
 	} else {
 		blk_mq_start_request(rq);
-		r.tag = place;
-		q->ring->request[place] = r;
-		q->pending[place] = rq;
-		q->submitted++;
+		r.tag = rq->tag;
+		q->ring->request[q->submitted++ % DEPTH] = r;
+		q->pending[rq->tag] = rq;
 	}
 	spin_unlock_irqrestore(&q->lock, flags);
 	return status;
 }
 
 /* Queue locked: this request is over, and is put before those that are. */
-static void retire(struct mb_queue *q, unsigned int place, blk_status_t status, struct request **over)
+static void retire(struct mb_queue *q, unsigned int tag, blk_status_t status, struct request **over)
 {
-	struct request *rq = q->pending[place];
+	struct request *rq = q->pending[tag];
 	struct mb_request *r = blk_mq_rq_to_pdu(rq);
 
-	q->pending[place] = NULL;
+	q->pending[tag] = NULL;
 	r->status = status;
 	rq_list_add(over, rq);
 }
@@ -146,13 +144,13 @@ static void retire(struct mb_queue *q, unsigned int place, blk_status_t status, 
 /* Queue locked. The disk works no more: nobody will answer what is in the ring. */
 static void give_up(struct mb_queue *q, long error, struct request **over)
 {
-	unsigned int place;
+	unsigned int tag;
 
 	if (!xchg(&q->disk->broken, true))
 		dev_err(q->disk->dev, "disk %u has stopped (%ld)\n", q->disk->index, error);
-	for (place = 0; place < DEPTH; place++) {
-		if (q->pending[place])
-			retire(q, place, BLK_STS_IOERR, over);
+	for (tag = 0; tag < DEPTH; tag++) {
+		if (q->pending[tag])
+			retire(q, tag, BLK_STS_IOERR, over);
 	}
 	q->seen = q->submitted;
 }
@@ -178,9 +176,10 @@ static int take(struct mb_queue *q, struct request **over)
 /* One call for all that is in the ring. Does it take another one, because the hypervisor has paused? */
 static bool call(struct mb_queue *q, struct request **over)
 {
+	bool again = false;
 	unsigned long flags;
-	long done = 0;
-	int err = 0;
+	long done;
+	int err;
 
 	spin_lock_irqsave(&q->lock, flags);
 	if (q->seen != q->submitted) {
@@ -189,9 +188,11 @@ static bool call(struct mb_queue *q, struct request **over)
 		err = done < 0 ? done : take(q, over);
 		if (err)
 			give_up(q, err, over);
+		else
+			again = READ_ONCE(q->ring->taken) != q->submitted;
 	}
 	spin_unlock_irqrestore(&q->lock, flags);
-	return !err && done;
+	return again;
 }
 
 /* Without the lock: who waits may go on to the next request at once. */
@@ -220,6 +221,51 @@ static void run(struct mb_queue *q)
 		again = call(q, &over);
 		end_all(&over);
 	} while (again);
+}
+
+/* Results that came after the call. */
+static void collect(struct mb_queue *q)
+{
+	struct request *over = NULL;
+	unsigned long flags;
+	int err;
+
+	spin_lock_irqsave(&q->lock, flags);
+	err = q->ring && q->seen != q->submitted ? take(q, &over) : 0;
+	if (err)
+		give_up(q, err, &over);
+	spin_unlock_irqrestore(&q->lock, flags);
+	end_all(&over);
+}
+
+static irqreturn_t mb_blk_interrupt(int irq, void *data)
+{
+	struct mb_blk *b = data;
+	unsigned int i, n;
+
+	for (i = 0; i < MAX_DISKS; i++) {
+		struct mb_disk *d = smp_load_acquire(&b->disk[i]);
+
+		for (n = 0; d && n < d->queues; n++)
+			collect(&d->queue[n]);
+	}
+	return IRQ_HANDLED;
+}
+
+/*
+ * The hypervisor gives each request a result, an error too, and the machine's disk has its own time limits: a request
+ * that takes long still has its data moved. So it is never given up; but an interrupt may have been lost.
+ */
+static enum blk_eh_timer_return mb_blk_timeout(struct request *rq)
+{
+	struct mb_queue *q = rq->mq_hctx->driver_data;
+
+	collect(q);
+	run(q);
+	if (blk_mq_request_completed(rq))
+		return BLK_EH_DONE;
+	dev_warn_ratelimited(q->disk->dev, "disk %u: a request takes long\n", q->disk->index);
+	return BLK_EH_RESET_TIMER;
 }
 
 static blk_status_t mb_blk_queue_rq(struct blk_mq_hw_ctx *hctx, const struct blk_mq_queue_data *bd)
@@ -269,6 +315,7 @@ static const struct blk_mq_ops mb_blk_mq_ops = {
 	.queue_rq = mb_blk_queue_rq,
 	.commit_rqs = mb_blk_commit_rqs,
 	.queue_rqs = mb_blk_queue_rqs,
+	.timeout = mb_blk_timeout,
 	.init_hctx = mb_blk_init_hctx,
 };
 
@@ -305,10 +352,11 @@ static int open_queue(struct mb_queue *q)
 	return err;
 }
 
-/* The hypervisor forgets a ring before its page is another's. */
+/* The hypervisor forgets a ring before its page is another's; after an error requests may still be under way. */
 static void close_queue(struct mb_queue *q)
 {
-	mirrorball_call4(MIRRORBALL_CALL_BLK_RING, q->disk->index, q->index, 0, 0);
+	while (mirrorball_call4(MIRRORBALL_CALL_BLK_RING, q->disk->index, q->index, 0, 0) == -EBUSY)
+		msleep(20);
 	free_page((unsigned long)q->ring);
 	q->ring = NULL;
 }
@@ -408,8 +456,16 @@ static void free_disk(struct mb_disk *d)
 	kfree(d);
 }
 
+/* From the interrupt. */
+static void hide_disk(struct mb_blk *b, unsigned int index)
+{
+	WRITE_ONCE(b->disk[index], NULL);
+	if (b->irq >= 0)
+		synchronize_irq(b->irq);
+}
+
 /* -ENODEV: there is no such disk. */
-static struct mb_disk *add_disk_number(struct device *dev, unsigned int index)
+static struct mb_disk *add_disk_number(struct mb_blk *b, struct device *dev, unsigned int index)
 {
 	unsigned int cpus = num_possible_cpus(), i;
 	struct mb_disk *d = kzalloc(struct_size(d, queue, cpus), GFP_KERNEL);
@@ -436,19 +492,22 @@ static struct mb_disk *add_disk_number(struct device *dev, unsigned int index)
 		err = add_tags(d);
 	if (err)
 		goto free;
+	smp_store_release(&b->disk[index], d);	/* partitions are looked for at once */
 	err = add_gendisk(d);
 	if (!err)
 		return d;
+	hide_disk(b, index);
 	blk_mq_free_tag_set(&d->tags);
 free:
 	free_disk(d);
 	return ERR_PTR(err);
 }
 
-static void remove_disk(struct mb_disk *d)
+static void remove_disk(struct mb_blk *b, struct mb_disk *d)
 {
 	del_gendisk(d->gendisk);
 	put_disk(d->gendisk);
+	hide_disk(b, d->index);
 	blk_mq_free_tag_set(&d->tags);
 	free_disk(d);
 }
@@ -458,14 +517,19 @@ static int mb_blk_probe(struct platform_device *pdev)
 {
 	unsigned int i, found = 0;
 	struct mb_blk *b;
+	int err;
 
 	if (!mirrorball_present())
 		return -ENODEV;
 	b = devm_kzalloc(&pdev->dev, sizeof(*b), GFP_KERNEL);
 	if (!b)
 		return -ENOMEM;
+	b->irq = platform_get_irq_optional(pdev, 0);
+	err = b->irq < 0 ? b->irq : request_irq(b->irq, mb_blk_interrupt, 0, KBUILD_MODNAME, b);
+	if (err)	/* an earlier hypervisor, where nothing waits; or what waits is found at its time limit */
+		b->irq = -1;
 	for (i = 0; i < MAX_DISKS; i++) {
-		struct mb_disk *d = add_disk_number(&pdev->dev, i);
+		struct mb_disk *d = add_disk_number(b, &pdev->dev, i);
 
 		if (PTR_ERR(d) == -ENODEV)
 			break;
@@ -473,10 +537,11 @@ static int mb_blk_probe(struct platform_device *pdev)
 			dev_err(&pdev->dev, "disk %u cannot be used (%ld)\n", i, PTR_ERR(d));
 			continue;
 		}
-		b->disk[i] = d;
 		found++;
 	}
 	platform_set_drvdata(pdev, b);
+	if (!found && b->irq >= 0)
+		free_irq(b->irq, b);
 	return found ? 0 : -ENODEV;
 }
 
@@ -487,8 +552,10 @@ static int mb_blk_remove(struct platform_device *pdev)
 
 	for (i = 0; i < MAX_DISKS; i++) {
 		if (b->disk[i])
-			remove_disk(b->disk[i]);
+			remove_disk(b, b->disk[i]);
 	}
+	if (b->irq >= 0)
+		free_irq(b->irq, b);
 	return 0;
 }
 

@@ -11,11 +11,13 @@
 /*
  * Paravirtual disks, numbered from 0. Each queue of a disk has a ring in guest memory. The guest fills requests, raises
  * `submitted` and makes one call for as many as it likes; the hypervisor does them, writes a result for each, and
- * raises `completed`. See docs/blk.md.
+ * raises `completed`. What has to wait for a disk of the machine gets its result later, and then there is an interrupt:
+ * an edge on the input of the I/O APIC that the ACPI device MRBL0002 names, for all disks. See docs/blk.md.
  *
- * Both counters run freely from 0. Request number n is request[n % entries], result number n is result[n % entries];
- * results need not come in the order of the requests: the tag tells whose they are. A request and its table must not
- * change before its result is there.
+ * All counters run freely from 0. Request number n is request[n % entries], result number n is result[n % entries];
+ * results need not come in the order of the requests: the tag tells whose they are. A request is read once, and its
+ * place is free when `taken` is beyond it; its table and its data must not change before its result is there. There are
+ * never more requests without a result than the ring has entries.
  */
 #define MB_BLK_SECTOR        512
 #define MB_BLK_MAX_ENTRIES   256    /* of a ring: a power of two from 2 to this */
@@ -55,7 +57,8 @@ struct mb_blk_result {
 struct mb_blk_ring {        /* 4 KiB aligned, in RAM throughout */
     uint32_t submitted;     /* written by the guest */
     uint32_t completed;     /* written by the hypervisor, after the results */
-    uint32_t zero[14];
+    uint32_t taken;         /* the same: requests that need no further call for their results */
+    uint32_t zero[13];
     struct mb_blk_request request[];
     /* struct mb_blk_result result[entries] follows */
 };
@@ -75,14 +78,15 @@ struct mb_blk_identity {
 /*
  * rdi: disk, rsi: queue, rdx: guest-physical address of a ring, r10: its entries, 0: the queue has no ring any more.
  * The counters begin at 0. -ENODEV: no such disk or queue (a guest counts its disks with this); -EINVAL: misaligned, or
- * no such number of entries; -EFAULT: not RAM; -EPROTO: the disk has stopped.
+ * no such number of entries; -EFAULT: not RAM; -EPROTO: the disk has stopped; -EBUSY: requests of the ring it has are
+ * still under way, call again later.
  */
 #define MIRRORBALL_CALL_BLK_RING 5
 
 /*
  * rdi: disk, rsi: queue. Does what was submitted, at least one request, and returns for how many there is a result now
- * that was not there before; fewer than were submitted: call again. -ENODEV; -ENXIO: the queue has no ring;
- * -EPROTO: `submitted` is further than the ring is long. Then the disk has stopped, all its queues, until the VM is
- * reset.
+ * that was not there before. `taken` is less than `submitted` afterwards: call again. -ENODEV; -ENXIO: the queue has no
+ * ring; -EPROTO: `submitted` is further than the ring is long. Then the disk has stopped, all its queues, until the VM
+ * is reset.
  */
 #define MIRRORBALL_CALL_BLK_RUN  6

@@ -65,7 +65,10 @@ static int64_t request(uint64_t disk, enum mb_blk_op op, uint64_t sector, uint64
     uint32_t i = ring->submitted % ENTRIES;
 
     submit(op, sector, sectors, at);
-    return run(disk) == 1 ? results[i].status : -ENODEV;
+    while (*(volatile uint32_t *)&ring->completed != ring->submitted) /* the machine's disk may take its time */
+        if (run(disk) < 0)
+            return -ENODEV;
+    return results[i].status;
 }
 
 /* Words of the buffer that are not the image's. */

@@ -46,6 +46,7 @@ static int setup(void **state)
         if (pmap_init(&pmap[i], (uint16_t)(i + 1), MEMORY, 1))
             return -1;
         blk_init(&blk[i], &pmap[i], 2, "test");
+        assert_int_equal(image_claim(image, false), 0);
         blk_add(&blk[i], image, "root.img-and-far-too-long")->share = true;
         submitted[i] = 0;
         if (blk_set_ring(&blk[i], 0, 1, GPA(RING), ENTRIES))
@@ -281,7 +282,7 @@ static void test_place_stops(void **state)
     struct pmap_placed p[ARRAY_SIZE(to)];
     struct hpa page;
 
-    assert_int_equal(image_page(image, 1, &page), 0);
+    assert_int_equal(image_page(image, 1, 1, false, &page), 0);
     for (unsigned i = 0; i < ARRAY_SIZE(p); i++) {
         p[i] = (struct pmap_placed){ to[i], page };
         commons_hold(page);

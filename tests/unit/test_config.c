@@ -598,7 +598,8 @@ static void test_vifs(void **state)
 }
 
 #define BAD_DISK(value) \
-    bad(VM("disk = " value), "m.conf:4: disk: expected PATH,cow,discard, PATH,readonly or PATH,dax, found \"" value "\"")
+    bad(VM("disk = " value), "m.conf:4: disk: expected PATH,cow,discard, PATH,cow,persist=PATH, PATH,exclusive, " \
+        "PATH,readonly or PATH,dax, found \"" value "\"")
 
 static void test_disks(void **state)
 {
@@ -612,6 +613,17 @@ static void test_disks(void **state)
     assert_false(config.vm[0].disk[1].dax);
     assert_true(config.vm[0].disk[2].dax);
     assert_false(config.vm[0].disk[2].readonly);
+    good(VM("disk = \\root.img,exclusive\ndisk = d , cow , persist=\\a.log\ndisk = disk=1,cow,persist=partition=12-3"));
+    assert_true(config.vm[0].disk[0].exclusive && !config.vm[0].disk[0].readonly && !config.vm[0].disk[0].persist);
+    assert_true(config.vm[0].disk[1].persist && !config.vm[0].disk[1].exclusive);
+    assert_string_equal(config.vm[0].log[1].image.path, "\\a.log");
+    assert_int_equal(config.vm[0].log[1].kind, CONFIG_DISK_FILE);
+    assert_string_equal(config.vm[0].disk[2].image.path, "disk=1");
+    assert_string_equal(config.vm[0].log[2].image.path, "partition=12-3");
+    assert_int_equal(config.vm[0].log[2].kind, CONFIG_DISK_PARTITION);
+    bad(VM("disk = a,cow,persist="), "m.conf:4: disk: expected a path such as \\guests\\vmlinuz, found nothing");
+    bad(VM("disk = a,exclusive,memory"),
+        "m.conf:4: disk: exclusive writes to where the image is, expected no memory, found \"a,exclusive,memory\"");
     BAD_DISK("");
     BAD_DISK("\\root.img");
     BAD_DISK("\\root.img,cow");
@@ -619,7 +631,7 @@ static void test_disks(void **state)
     BAD_DISK("\\root.img,cow,discard,more");
     BAD_DISK("\\root.img,readonly,more");
     BAD_DISK("\\root.img,readonly,");
-    BAD_DISK("\\root.img,exclusive");
+    BAD_DISK("\\root.img,exclusive,more");
     BAD_DISK("\\root.img,dax,readonly");
     bad(VM("disk = a,readonly\ndisk = a,dax\nshare = off"),
         "m.conf:1: [vm a]: disk: dax shares the image's pages, expected no share = off");

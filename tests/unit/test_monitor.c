@@ -16,6 +16,8 @@
 #include "tests/unit/seam/fake_percpu.h"
 
 #include "core/monitor.c"
+#include "core/disks.h"
+#include "core/firmware_disk.h"
 
 /* Two VMs that note what they are told, and the screen. */
 static char screen[65536];
@@ -48,6 +50,9 @@ void console_set_focus(int owner)
     console_monitor("input goes on\n", 14);
 }
 
+struct storage *disks_storage_at(unsigned n, const char **name) { return NULL; }
+bool firmware_disk_count(const struct disk *d, struct firmware_disk_counts *out) { return false; }
+
 unsigned vm_count(void) { return 2; }
 struct vm *vm_at(unsigned index) { return &vms[index]; }
 bool vm_any_alive(void) { return alive; }
@@ -65,6 +70,18 @@ struct vm *vm_by_name(const char *name)
         if (!strcmp(configs[i].name, name))
             return &vms[i];
     return NULL;
+}
+
+static struct { const struct vm *vm; unsigned disk; enum persist_how how; } log_task;
+
+int vm_log_task(struct vm *vm, unsigned disk, enum persist_how how)
+{
+    if (disk > 1)
+        return -EINVAL;
+    log_task.vm = vm;
+    log_task.disk = disk;
+    log_task.how = how;
+    return vm->index ? 0 : -EBUSY;
 }
 
 void vm_set_target(struct vm *vm, uint64_t mib) { vm->target_mib = mib; }
@@ -190,6 +207,14 @@ static void test_disk_info(void **state)
     struct blk_disk *d;
 
     assert_says("disk", "usage: disk info");
+    assert_says("disk reset alpha", "usage: disk info, disk reset VM DISK, disk commit VM DISK");
+    assert_says("disk reset none 0", "no VM has the name none");
+    assert_says("disk reset alpha 2", "alpha has no disk 2 with a log");
+    assert_says("disk commit alpha x", "alpha has no disk x with a log");
+    assert_says("disk reset alpha 1", "alpha is running: it is done when the VM starts next (vm reset alpha)");
+    assert_true(log_task.vm == &vms[0] && log_task.disk == 1 && log_task.how == PERSIST_RESET);
+    assert_says("disk commit beta 0", "");
+    assert_true(log_task.vm == &vms[1] && log_task.disk == 0 && log_task.how == PERSIST_COMMIT);
     assert_says("disk info", "no VM that runs has a disk");
     blk_init(&vms[0].disks, NULL, 2, "alpha");
     d = blk_add(&vms[0].disks, &image, "a-name-of-25-letters.image");

@@ -126,7 +126,7 @@ static void test_disk_blocks_make_room(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(file); i++)
         file[i] = i + 1;
     for (unsigned b = 0; b < BLOCKS; b++)
-        assert_int_equal(image_page(image, b, &page[b]), 0);
+        assert_int_equal(image_page(image, b, 1, false, &page[b]), 0);
     for (unsigned b = 0; b < BLOCKS; b++)
         if (b != 7)
             commons_drop(page[b]);
@@ -136,10 +136,10 @@ static void test_disk_blocks_make_room(void **state)
     assert_int_equal(err, -ENOMEM);
     assert_int_equal(reclaim_count().cached - before, BLOCKS - 1);
     assert_int_equal(image->pages, 1);
-    assert_int_equal(image_page(image, 8, &used), -ENOMEM);
+    assert_int_equal(image_page(image, 8, 1, false, &used), -ENOMEM);
     pmap_destroy(&greedy);
     for (unsigned b = 0; b < BLOCKS; b++) {
-        assert_int_equal(image_page(image, b, &used), 0);
+        assert_int_equal(image_page(image, b, 1, false, &used), 0);
         assert_memory_equal(hpa_ptr(used), &file[b * 512], PAGE_SIZE);
         assert_true(b != 7 || used.v == page[7].v);
         commons_drop(used);

@@ -17,6 +17,9 @@
 #include "vdev/board.h"
 
 #include "core/vm.c"
+#include "core/disks.h"
+
+struct storage *disks_storage(const struct config_disk *c) { return NULL; }
 
 /* The life of VMs with real memory and boards, without a scheduler: the test is the home, and parks the vCPUs. */
 const struct vcpu_ops vm_vcpu_ops = { .stop = NULL };
