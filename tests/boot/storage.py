@@ -62,7 +62,10 @@ def storage(t):
             m.command("vm start two")
             small, work, _ = read(m, 0, 4, 300, lambda: t.check(
                 f"{who}: what is typed meanwhile is not lost", lab.vm_list(m).get("one") == "running"))
-            m.wait(f"{who}: and again beside reads", r"guest: \d+ passed, 0 failed$", since=since)
+            m.wait(f"{who}: and again beside reads", r"guest: \d+ passed, \d+ failed$", since=since)
+            # The firmware has the processor in between: it may be slow, but is wrong in nothing else.
+            wrong = [f for f in re.findall(r"\[two\] FAIL (.*)$", m.text()[since:], re.M) if "at native speed" not in f]
+            t.check(f"{who}: it has found nothing wrong but its speed", not wrong, wrong)
             large, large_work, total = read(m, 0, 128, 1000)
             t.check(f"{who}: what is read is what the file holds", total == want, f"{total}, wanted {want}")
             ticks[who] = (small, work, large, large_work)
