@@ -129,8 +129,7 @@ FUZZ_config := efi/config.c efi/config_keys.c efi/config_vif.c lib/format.c
 FUZZ_decode := vmx/decode.c vmx/execute.c
 FUZZ_loader := core/e820.c $(wildcard core/loader*.c) lib/format.c
 FUZZ_net_filter := vdev/net_filter.c
-FUZZ_vif    := $(wildcard vdev/net*.c vdev/vif*.c numa/*.c ept/*.c tests/unit/seam/*.c) vdev/image.c vdev/block_map.c \
-               lib/log.c lib/format.c
+FUZZ_vif    := $(wildcard vdev/net*.c vdev/vif*.c numa/*.c ept/*.c tests/unit/seam/*.c) lib/log.c lib/format.c
 FUZZ_volume := drivers/volume.c drivers/fat.c drivers/partition.c
 FUZZ_DISKS  := $(wildcard vdev/image.c vdev/transfer.c vdev/block_map.c vdev/layer.c vdev/persist*.c numa/*.c ept/*.c) \
                lib/format.c lib/log.c $(wildcard tests/unit/seam/*.c)
