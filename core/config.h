@@ -11,6 +11,8 @@
 #define CONFIG_MAX_DISKS     4
 #define CONFIG_MAX_VIFS      4
 #define CONFIG_MAX_IPS       4
+#define CONFIG_MAX_SEGMENTS  4
+#define CONFIG_MAX_SEGMENT_MIB 65536
 #define CONFIG_NAME_MAX      32
 #define CONFIG_PATH_MAX      256
 #define CONFIG_EXTRA_MAX     2048
@@ -59,6 +61,9 @@ struct config_vif {
     uint64_t rate;             /* bytes a second that it may send, 0: any */
 };
 
+/* Memory that VMs of one sharing domain have together; for all of them with this name it is one. */
+struct config_segment { char name[CONFIG_NAME_MAX]; unsigned mib; bool readonly; };
+
 /* pCPUs by number; those beyond the machine's do not matter. */
 #define CONFIG_MAX_CPUS 256
 struct cpu_set { uint64_t bits[CONFIG_MAX_CPUS / 64]; };
@@ -77,6 +82,8 @@ struct vm_config {
     unsigned disks;
     struct config_vif vif[CONFIG_MAX_VIFS];
     unsigned vifs;
+    struct config_segment segment[CONFIG_MAX_SEGMENTS];
+    unsigned segments;
     char extra[CONFIG_EXTRA_MAX];
     uint64_t memory_mib;
     char share[CONFIG_NAME_MAX]; /* where it shares memory by content, "": nowhere */

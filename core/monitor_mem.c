@@ -7,6 +7,7 @@
 #include "numa/page.h"
 #include "numa/reclaim.h"
 #include "numa/scan.h"
+#include "numa/segment.h"
 #include "numa/survey.h"
 
 static uint64_t kib(uint64_t pages) { return pages * PAGE_SIZE / KIB; }
@@ -24,7 +25,7 @@ static uint64_t ept_pages(const struct vm *vm)
 static void print_kinds(const struct page_counts *c)
 {
     static const char *const kinds[] = { "free", "hypervisor", "tables", "private", "zeros", "origin", "content",
-                                          "replicas" };
+                                          "replicas", "segments" };
 
     monitor_print("machine memory: %lu pages (%lu MiB), %lu free (%lu MiB)\n", c->total, mib(c->total), c->free,
                   mib(c->free));
@@ -75,6 +76,26 @@ static void print_sum(const struct page_counts *c)
     monitor_print("saved: by origin %lu KiB, by content %lu KiB, zeros %lu KiB\n",
                   saved(sum.files, c->by_kind[PAGE_ORIGIN]), saved(sum.content, c->by_kind[PAGE_CONTENT]),
                   kib(sum.zeros));
+}
+
+static const struct segment *shown;
+
+static void print_user(const struct vm *vm)
+{
+    for (unsigned i = 0; i < vm->pmap.segments; i++)
+        if (vm->pmap.segment[i].segment == shown)
+            monitor_print(" %s%s", vm->config->name, vm->pmap.segment[i].write ? "" : " (ro)");
+}
+
+/* The boot processor alone is here. */
+static void print_segment(const struct segment *s)
+{
+    shown = s;
+    monitor_print("  segment %-7s %6lu MiB, touched %lu pages; VMs that have it:", segment_name(s), segment_size(s) / MIB,
+                  segment_pages(s));
+    for (unsigned i = 0; i < vm_count(); i++)
+        print_user(vm_at(i));
+    monitor_print("\n");
 }
 
 static void print_reclaimed(void)
@@ -149,6 +170,7 @@ void monitor_mem(int argc, char **argv)
     print_kinds(&c);
     for (unsigned i = 0; i < vm_count(); i++)
         print_vm(vm_at(i));
+    segment_each(print_segment);
     print_sum(&c);
     print_reclaimed();
     print_scanner();

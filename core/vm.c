@@ -9,6 +9,7 @@
 #include "core/vm_disks.h"
 #include "core/vm_nets.h"
 #include "core/vm_ops.h"
+#include "core/vm_segments.h"
 #include "lib/errno.h"
 #include "lib/format.h"
 #include "lib/log.h"
@@ -72,11 +73,15 @@ static bool allowed_cpus(const struct vm_config *c, struct cpu_set *out)
 int vm_setup(const struct config *config, int64_t unix_time)
 {
     struct page_counts pages;
-    uint64_t wanted = 0, there, most;
+    uint64_t wanted = vm_segments_size(config) / MIB, there, most;
 
     page_count(NUMA_MAX_NODES, &pages);
     there = pages.free * PAGE_SIZE / MIB;
     most = there * config->overcommit / 100;
+    if (wanted > MIN(there, most)) {
+        log_error("segments: %lu MiB are more than there is: %lu MiB are left for them", wanted, MIN(there, most));
+        return -ENOMEM;
+    }
     for (unsigned i = 0; i < config->vms; i++) {
         const struct vm_config *c = &config->vm[i];
 
@@ -429,6 +434,8 @@ static int build(struct vm *vm)
     err = vm_add_disks(vm);
     if (!err && !vm->only_logs)
         err = vm_add_nets(vm);
+    if (!err && !vm->only_logs)
+        err = vm_add_segments(vm);
     if (err || vm->only_logs)
         return err;
     err = loader_load(vm->config, &vm->pmap, &entry, why, sizeof(why));

@@ -64,6 +64,7 @@ struct vm {
     _Atomic uint64_t squeezed_mib; /* of that, asked for while the machine is short of memory */
     _Atomic uint64_t balloon;  /* pages that its balloon has, as the guest says */
     _Atomic bool has_balloon;  /* it has said so */
+    _Atomic uint64_t rung;     /* bells of its segments that have rung: a bit each (core/vm_segments.h) */
     struct pmap pmap;
     struct blk disks;
     enum persist_how log_task[CONFIG_MAX_DISKS]; /* what is to be done with a disk's log at the next start */

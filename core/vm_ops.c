@@ -5,6 +5,7 @@
 #include "arch/x86/cpu.h"
 #include "core/console.h"
 #include "core/sched.h"
+#include "core/vm_segments.h"
 #include "hypercalls/hypercalls.h"
 
 #define NS_PER_S 1000000000ull
@@ -109,6 +110,16 @@ static uint64_t balloon(struct vcpu *v, uint64_t holds)
     return vm_balloon_report(vm_of(v), holds);
 }
 
+static void ring(struct vcpu *v, const struct segment *s)
+{
+    vm_ring(vm_of(v), s);
+}
+
+static uint64_t rung(struct vcpu *v)
+{
+    return vm_rung(vm_of(v));
+}
+
 /* The real time of day: the firmware's clock at start, carried on by the TSC. */
 static uint64_t start_ns, start_tsc;
 
@@ -133,7 +144,8 @@ const struct vcpu_ops vm_vcpu_ops = {
     .msr_read = msr_read, .msr_write = msr_write, .cr8 = cr8, .set_cr8 = set_cr8, .pending = pending,
     .take_interrupt = take_interrupt, .apicv_state = apicv_state, .apic_written = apic_written,
     .apic_ended = apic_ended, .hypercall = hypercall_handle, .quick_hypercall = hypercall_quick, .halt = halt,
-    .spins = sched_spins, .idle = idle, .balloon = balloon, .interrupt = sched_interrupt,
+    .spins = sched_spins, .idle = idle, .balloon = balloon, .ring = ring, .rung = rung,
+    .interrupt = sched_interrupt,
     .stop = stop, .wallclock = wallclock_at_start, .resume = sched_resume, .goes_on = sched_goes_on,
 };
 

@@ -125,7 +125,9 @@ static int check_vm(struct parser *p, struct vm_config *vm)
     for (unsigned i = 0; i < vm->disks && vm->share_off; i++)
         if (vm->disk[i].dax)
             return config_fail(p, "[vm %s]: disk: dax shares the image's pages, expected no share = off", vm->name);
-    return config_check_vifs(p, vm);
+    if (config_check_vifs(p, vm))
+        return -EINVAL;
+    return config_check_segments(p, vm);
 }
 
 /* What can only be said at the end. */

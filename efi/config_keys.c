@@ -342,6 +342,7 @@ static const struct key keys[] = {
     { "weight",          VM_NUMBER(weight, "a number", 1, CONFIG_MAX_WEIGHT, CONFIG_DEFAULT_WEIGHT) },
     { "cpus",            SECTION_VM, false, set_cpus, { 0 } },
     { "disk",            SECTION_VM, true, set_disk, { 0 } },
+    { "segment",         SECTION_VM, true, config_set_segment, { 0 } },
     { "vif",             SECTION_VM, true, config_set_vif, { 0 } },
 };
 
@@ -351,7 +352,7 @@ static int unknown_key(struct parser *p)
         return config_fail(p, "unknown key, expected console, numa, numa-..., overcommit, scan, log, apicv or disks "
                            "in [global]");
     return config_fail(p, "unknown key, expected kernel, ramdisk, extra, memory, share, placement, vcpus, weight, "
-                       "cpus, disk or vif in [vm NAME]");
+                       "cpus, disk, segment or vif in [vm NAME]");
 }
 
 static void number_defaults(enum section section, void *in)
@@ -396,7 +397,7 @@ int config_set(struct parser *p, struct span name, struct span value)
             continue;
         if (!keys[i].repeatable && (p->keys_seen & BIT(i)))
             return config_fail(p, "given twice in this section, expected once");
-        p->keys_seen |= (uint32_t)BIT(i);
+        p->keys_seen |= BIT(i);
         p->row = &keys[i];
         err = p->row->set(p, value_text);
         p->key = NULL;

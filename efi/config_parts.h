@@ -17,7 +17,7 @@ struct parser {
     enum section section;
     bool global_seen;
     const struct key *row;     /* of the table: the key that is being set */
-    uint32_t keys_seen;        /* of this section: bits by row of the table */
+    uint64_t keys_seen;        /* of this section: bits by row of the table */
     unsigned vm_line[CONFIG_MAX_VMS];
     struct vm_config *vm;      /* the one being filled */
     struct config *out;
@@ -37,6 +37,10 @@ bool config_is_name(struct span t);
 /* A vif; at the end: its address is no other's, and it gets one if it has none. -EINVAL. */
 int config_set_vif(struct parser *p, const char *value);
 int config_check_vifs(struct parser *p, struct vm_config *vm);
+
+/* segment = ... of a VM; at the end, whether it goes with its share = and with what earlier VMs say. -EINVAL. */
+int config_set_segment(struct parser *p, const char *value);
+int config_check_segments(struct parser *p, const struct vm_config *vm);
 
 /* KEY = VALUE in the section the parser is in. -EINVAL. */
 int config_set(struct parser *p, struct span name, struct span value);

@@ -5,6 +5,7 @@
 #include "include/mirrorball/blk.h"
 #include "include/mirrorball/hypercall.h"
 #include "include/mirrorball/net.h"
+#include "include/mirrorball/segment.h"
 #include "lib/errno.h"
 
 typedef int64_t (*hypercall)(struct vcpu *v);
@@ -26,6 +27,9 @@ static const hypercall calls[] = {
     [MIRRORBALL_CALL_NET_IDENTIFY] = call_net_identify,
     [MIRRORBALL_CALL_NET_RING]   = call_net_ring,
     [MIRRORBALL_CALL_NET_RUN]    = call_net_run,
+    [MIRRORBALL_CALL_SEGMENT_INFO] = call_segment_info,
+    [MIRRORBALL_CALL_SEGMENT_RING] = call_segment_ring,
+    [MIRRORBALL_CALL_SEGMENT_RUNG] = call_segment_rung,
 };
 
 void hypercall_handle(struct vcpu *v)

@@ -18,6 +18,7 @@ enum page_kind {
     PAGE_ORIGIN,               /* guest memory, read-only, of all VMs that got it from the same file */
     PAGE_CONTENT,              /* guest memory, read-only, that was found to be equal */
     PAGE_REPLICA,              /* a node's own copy of a page of guest memory, read-only */
+    PAGE_SEGMENT,              /* of a segment that several VMs write (numa/segment.h) */
     PAGE_ZEROED,               /* free, and zeroed ahead of need: counted as free */
     PAGE_SPARE,                /* free, on a processor's own list (numa/spare.h): counted as free */
     PAGE_KINDS,

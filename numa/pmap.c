@@ -7,6 +7,7 @@
 #include "numa/move.h"
 #include "numa/pmap_parts.h"
 #include "numa/reclaim.h"
+#include "numa/segment.h"
 
 /* The pmaps there are, by id. Its lock is outside of theirs. */
 static struct spinlock registry_lock;
@@ -157,6 +158,8 @@ void pmap_destroy(struct pmap *pmap)
     spin_lock(&pmap->lock); /* whoever found it there before has finished */
     for (unsigned n = 0; n < pmap->nodes; n++)
         ept_destroy(&pmap->ept[n]);
+    for (unsigned i = 0; i < pmap->segments; i++)
+        segment_drop(pmap->segment[i].segment);
     for (uint64_t i = 0; i < pmap_chunk_count(pmap); i++)
         if (pmap->chunks[i] & P_PRESENT)
             free_chunk(pmap, pmap->chunks[i]);
@@ -279,15 +282,48 @@ static int fault(struct pmap *pmap, struct gpa gpa, unsigned node, bool write)
     return err;
 }
 
+int pmap_add_segment(struct pmap *pmap, struct segment *segment, bool write, struct gpa *base)
+{
+    const struct pmap_segment *last = pmap->segments ? &pmap->segment[pmap->segments - 1] : NULL;
+    uint64_t end = last ? last->base + last->size : PMAP_HIGH_BASE + pmap->span;
+
+    if (pmap->segments == PMAP_SEGMENTS)
+        return -ENOSPC;
+    *base = GPA(ALIGN_UP(end, PMAP_WINDOW_ALIGN));
+    pmap->segment[pmap->segments++] = (struct pmap_segment){ base->v, segment_size(segment), segment, write };
+    return 0;
+}
+
+/* There is nothing to detach: what a segment has is mapped once, and until the VM's end. */
+static int segment_fault(struct pmap *pmap, struct gpa gpa, unsigned node, bool write)
+{
+    const struct pmap_segment *s = pmap->segment, *end = s + pmap->segments;
+    struct ept_mapping m;
+    int err;
+
+    while (s < end && gpa.v - s->base >= s->size)
+        s++;
+    if (s == end || (write && !s->write))
+        return -EFAULT;
+    err = segment_back(s->segment, gpa.v - s->base, node, &m);
+    if (err)
+        return err;
+    m.prot = s->write ? EPT_RWX : EPT_R | EPT_X;
+    spin_lock(&pmap->lock);
+    pmap->counts.faults++;
+    err = map(pmap, gpa, node, m);
+    spin_unlock(&pmap->lock);
+    return err;
+}
+
 int pmap_fault(struct pmap *pmap, struct gpa gpa, unsigned node, bool write)
 {
+    int (*serve)(struct pmap *, struct gpa, unsigned, bool) = pmap_has(pmap, gpa) ? fault : segment_fault;
     enum reclaim_result found = RECLAIM_FOUND;
     unsigned tries = 0;
     int err;
 
-    if (!pmap_has(pmap, gpa))
-        return -EFAULT;
-    while ((err = fault(pmap, gpa, node < pmap->nodes ? node : 0, write)) == -ENOMEM && found == RECLAIM_FOUND)
+    while ((err = serve(pmap, gpa, node < pmap->nodes ? node : 0, write)) == -ENOMEM && found == RECLAIM_FOUND)
         found = reclaim_some(&tries);
     return err == -ENOMEM && found == RECLAIM_UNFINISHED ? -EAGAIN : err;
 }

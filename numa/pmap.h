@@ -20,6 +20,7 @@
 #define PMAP_MAX_ID     64u
 #define PMAP_NO_NODE    NUMA_MAX_NODES
 #define PMAP_WINDOWS    4u
+#define PMAP_SEGMENTS   4u
 #define PMAP_WINDOW_ALIGN (128 * MIB) /* Linux adds memory in sections of this size */
 
 /* In 4 KiB pages. A VM's own machine memory is touched - files - content - zeros. */
@@ -54,6 +55,13 @@ struct pmap_source {
 /* The first bytes, lead, are memory as RAM is. */
 struct pmap_window { uint64_t base, size, lead; struct pmap_source source; };
 
+/*
+ * Memory that other VMs may have too and write at the same time (numa/segment.h), mapped behind RAM and windows. It is no
+ * memory of the VM's own: pmap_is_ram, pmap_read and the like do not know it.
+ */
+struct segment;
+struct pmap_segment { uint64_t base, size; struct segment *segment; bool write; };
+
 struct pmap {
     struct spinlock lock;      /* guards all below; above the commons' and the nodes' locks */
     uint16_t id;
@@ -65,7 +73,9 @@ struct pmap {
     struct pmap_window window[PMAP_WINDOWS]; /* ascending; they are there before the VM runs */
     unsigned windows;
     uint64_t windows_at;       /* address of the first, UINT64_MAX: there is none */
-    uint64_t span;             /* bytes from PMAP_HIGH_BASE to the end of all */
+    struct pmap_segment segment[PMAP_SEGMENTS]; /* ascending; they are there before the VM runs */
+    unsigned segments;
+    uint64_t span;             /* bytes from PMAP_HIGH_BASE to the end of all but segments */
     uint64_t *chunks;          /* per 2 MiB of RAM and windows: 0, large page, or a table of 512 entries */
     unsigned chunks_order;     /* pages of chunks */
     uint64_t tables;           /* pages of the pmap itself */
@@ -84,6 +94,11 @@ int pmap_init(struct pmap *pmap, uint16_t id, uint64_t memory, unsigned nodes);
  * of its memory is touched, other windows' leads included. -EINVAL: the sizes, or one too many; -ENOMEM.
  */
 int pmap_add_window(struct pmap *pmap, uint64_t lead, uint64_t size, struct pmap_source source, struct gpa *base);
+/*
+ * One more segment, at *base behind all else: after the last window, before the VM runs. The caller's reference to it is
+ * the pmap's from now on. write: the VM may write there. -ENOSPC: one too many (the reference stays the caller's).
+ */
+int pmap_add_segment(struct pmap *pmap, struct segment *segment, bool write, struct gpa *base);
 /* Gives all memory back. No vCPU of the VM runs any more. */
 void pmap_destroy(struct pmap *pmap);
 /*
@@ -94,9 +109,9 @@ bool pmap_destroy_chunk(struct pmap *pmap, uint64_t *chunk);
 
 /*
  * An EPT violation at gpa on a node: maps the page in that node's EPT, and if it is to be written, backs it with a page
- * of its own first. 0; -EFAULT: not RAM nor a window; -ENOMEM: the machine has no page left; -EAGAIN: one is looked for,
- * so the guest is to try again, when what waits for this processor has been done; -EIO: of a window's source. Any
- * processor, outside of the EPTs.
+ * of its own first. 0; -EFAULT: not RAM, a window, nor a segment that the VM may use so; -ENOMEM: the machine has no page
+ * left; -EAGAIN: one is looked for, so the guest is to try again, when what waits for this processor has been done;
+ * -EIO: of a window's source. Any processor, outside of the EPTs.
  */
 int pmap_fault(struct pmap *pmap, struct gpa gpa, unsigned node, bool write);
 

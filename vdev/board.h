@@ -44,6 +44,7 @@ struct board_config {
 #define BOARD_GSI_SERIAL  4
 #define BOARD_GSI_SCI     9
 #define BOARD_GSI_DISKS   17
+#define BOARD_GSI_SEGMENTS 19
 #define BOARD_GSI_HINTS   16       /* paravirtual devices: 16 to 23, edge-triggered, as vdev/dsdt.asl says */
 #define BOARD_GSI_NET     18
 

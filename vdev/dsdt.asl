@@ -86,6 +86,17 @@ DefinitionBlock ("", "DSDT", 2, "MIRROR", "MBALL", 1)
             })
         }
 
+        /* All shared segments: guest/linux-pv-drivers/mb_segment.c. */
+        Device (SEGM)
+        {
+            Name (_HID, "MRBL0004")
+            Name (_UID, 1)
+            Name (_CRS, ResourceTemplate ()
+            {
+                Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) { 19 }
+            })
+        }
+
         /* What the system keeps for itself: ports of power management and reset, interrupt controllers. */
         Device (SYSR)
         {

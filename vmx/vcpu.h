@@ -34,6 +34,8 @@ struct vcpu_ops {
     void (*spins)(struct vcpu *v);                 /* a loop of PAUSEs has lasted long (vcpu_spins_end) */
     void (*idle)(struct vcpu *v);                  /* the same whatever RFLAGS.IF says */
     uint64_t (*balloon)(struct vcpu *v, uint64_t holds); /* pages the guest's balloon has; that it should have */
+    void (*ring)(struct vcpu *v, const struct segment *s); /* its bell, in all other VMs that have it */
+    uint64_t (*rung)(struct vcpu *v);              /* bells of its VM that have rung since it asked last, a bit each */
     void (*interrupt)(uint8_t vector);             /* an interrupt of the real machine ended the guest's run */
     void (*stop)(struct vcpu *v, const char *why); /* this VM has made a mistake it cannot go on from */
     uint64_t (*wallclock)(struct vcpu *v);         /* ns since 1970 at the VM's tick 0 */

@@ -221,13 +221,13 @@ static void test_unknown_keys(void **state)
         "or disks in [global]");
     bad(VM("console = com1"),
         "m.conf:4: console: unknown key, expected kernel, ramdisk, extra, memory, share, placement, vcpus, weight, "
-        "cpus, disk or vif in [vm NAME]");
+        "cpus, disk, segment or vif in [vm NAME]");
     bad(VM("Memory = 1"),
         "m.conf:4: Memory: unknown key, expected kernel, ramdisk, extra, memory, share, placement, vcpus, weight, "
-        "cpus, disk or vif in [vm NAME]");
+        "cpus, disk, segment or vif in [vm NAME]");
     bad(VM("mem = 1"),
         "m.conf:4: mem: unknown key, expected kernel, ramdisk, extra, memory, share, placement, vcpus, weight, "
-        "cpus, disk or vif in [vm NAME]");
+        "cpus, disk, segment or vif in [vm NAME]");
 }
 
 static void test_share(void **state)
@@ -601,6 +601,55 @@ static void test_vifs(void **state)
     bad(VM("disk = " value), "m.conf:4: disk: expected PATH,cow,discard, PATH,cow,persist=PATH, PATH,exclusive, " \
         "PATH,readonly or PATH,dax, found \"" value "\"")
 
+#define SHARED(name, domain, value) \
+    "[vm " name "]\nkernel = k\nmemory = 8\n" domain "\nsegment = " value "\n"
+
+static void test_segments(void **state)
+{
+    (void)state;
+    good(SHARED("a", "share = d", "db , 8\nsegment = log,2,ro") SHARED("b", "share = d", "db,8, ro"));
+    assert_int_equal(config.vm[0].segments, 2);
+    assert_string_equal(config.vm[0].segment[0].name, "db");
+    assert_int_equal(config.vm[0].segment[0].mib, 8);
+    assert_false(config.vm[0].segment[0].readonly);
+    assert_string_equal(config.vm[0].segment[1].name, "log");
+    assert_true(config.vm[0].segment[1].readonly);
+    assert_true(config.vm[1].segment[0].readonly);
+    good(SHARED("a", "share = d", "x,65536"));
+    bad(SHARED("a", "share = d", "db,8\nsegment = db,8"), "m.conf:6: segment: db: given twice in this section, expected "
+        "once");
+    bad(SHARED("a", "share = d", "a,2\nsegment = b,2\nsegment = c,2\nsegment = d,2\nsegment = e,2"),
+        "m.conf:9: segment: expected at most 4 segments in a VM");
+}
+
+#define BAD_SEGMENT(value) \
+    bad(SHARED("a", "share = d", value), "m.conf:5: segment: expected NAME,MIB or NAME,MIB,ro with an even number of MiB " \
+        "up to 65536 and a NAME as a VM's that does not begin with '.', found \"" value "\"")
+
+static void test_bad_segments(void **state)
+{
+    (void)state;
+    BAD_SEGMENT("db");
+    BAD_SEGMENT("db,");
+    BAD_SEGMENT(",8");
+    BAD_SEGMENT("db,3");
+    BAD_SEGMENT("db,0");
+    BAD_SEGMENT("db,65538");
+    BAD_SEGMENT("db,8,rw");
+    BAD_SEGMENT("db,8,");
+    BAD_SEGMENT("db,8,ro,ro");
+    BAD_SEGMENT("a/b,8");
+    BAD_SEGMENT("..,8");
+    BAD_SEGMENT("12345678901234567890123456789012,8");
+    bad(SHARED("a", "", "db,8"), "m.conf:1: [vm a]: segment: shared inside a sharing domain only, expected share = NAME");
+    bad(SHARED("a", "share = off", "db,8"),
+        "m.conf:1: [vm a]: segment: shared inside a sharing domain only, expected share = NAME");
+    bad(SHARED("a", "share = d", "db,8") SHARED("b", "share = e", "db,8"),
+        "m.conf:6: [vm b]: segment: [vm a] has db too, expected the same share = NAME in both");
+    bad(SHARED("a", "share = d", "db,8") SHARED("b", "share = d", "db,6"),
+        "m.conf:6: [vm b]: segment: db has 8 MiB in [vm a], expected the same here, found 6");
+}
+
 static void test_disks(void **state)
 {
     (void)state;
@@ -741,6 +790,8 @@ int main(void)
         cmocka_unit_test(test_counts),
         cmocka_unit_test(test_vifs),
         cmocka_unit_test(test_disks),
+        cmocka_unit_test(test_segments),
+        cmocka_unit_test(test_bad_segments),
         cmocka_unit_test(test_short_message_buffer),
         cmocka_unit_test(test_mutations),
     };

@@ -10,6 +10,8 @@
 
 #include "hypercalls/hypercalls.h"
 #include "include/mirrorball/hypercall.h"
+#include "include/mirrorball/segment.h"
+#include "numa/segment.h"
 #include "tests/unit/vcpu_fake.h"
 
 static int64_t call_with(uint64_t number, uint64_t rdi, uint64_t rsi)
@@ -181,6 +183,40 @@ static void test_idle_and_balloon(void **state)
     assert_int_equal(world.balloon, 123);
 }
 
+#define INFO_AT 0x2000ul
+
+static void test_segments(void **state)
+{
+    struct mb_segment info, zero = { 0 };
+    struct segment *s = NULL, *t = NULL;
+    struct gpa base[2];
+
+    assert_int_equal(call_with(MIRRORBALL_CALL_SEGMENT_INFO, 0, INFO_AT), -ENODEV);
+    assert_int_equal(call_with(MIRRORBALL_CALL_SEGMENT_RING, 0, 0), -ENODEV);
+    assert_int_equal(segment_get("db", 4 * MIB, &s) + segment_get("log", 2 * MIB, &t), 0);
+    assert_int_equal(pmap_add_segment(&guest, s, true, &base[0]) + pmap_add_segment(&guest, t, false, &base[1]), 0);
+    assert_int_equal(call_with(MIRRORBALL_CALL_SEGMENT_INFO, 1, INFO_AT), 0);
+    assert_int_equal(pmap_read(&guest, GPA(INFO_AT), &info, sizeof(info)), 0);
+    assert_int_equal(info.gpa, base[1].v);
+    assert_int_equal(info.bytes, 2 * MIB);
+    assert_int_equal(info.flags, MB_SEGMENT_READONLY);
+    assert_memory_equal(info.name, "log", 4);
+    assert_memory_equal(info.name + 4, zero.name, sizeof(info.name) - 4);
+    assert_int_equal(call_with(MIRRORBALL_CALL_SEGMENT_INFO, 0, INFO_AT), 0);
+    assert_int_equal(pmap_read(&guest, GPA(INFO_AT), &info, sizeof(info)), 0);
+    assert_int_equal(info.flags, 0);
+    assert_int_equal(call_with(MIRRORBALL_CALL_SEGMENT_INFO, 2, INFO_AT), -ENODEV);
+    assert_int_equal(call_with(MIRRORBALL_CALL_SEGMENT_INFO, UINT64_MAX, INFO_AT), -ENODEV);
+    assert_int_equal(call_with(MIRRORBALL_CALL_SEGMENT_INFO, 0, INFO_AT + 32), -EINVAL);
+    assert_int_equal(call_with(MIRRORBALL_CALL_SEGMENT_INFO, 0, GUEST_MEMORY), -EFAULT);
+    assert_int_equal(call_with(MIRRORBALL_CALL_SEGMENT_INFO, 0, base[0].v), -EFAULT);
+    assert_int_equal(call_with(MIRRORBALL_CALL_SEGMENT_RING, 1, 0), 0);
+    assert_ptr_equal(world.rang, t);
+    assert_int_equal(call_with(MIRRORBALL_CALL_SEGMENT_RING, 2, 0), -ENODEV);
+    world.rung = 2;
+    assert_int_equal(call(MIRRORBALL_CALL_SEGMENT_RUNG), 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -193,6 +229,7 @@ int main(void)
         cmocka_unit_test_setup(test_bad_arrays, vcpu_setup),
         cmocka_unit_test_setup(test_lies, vcpu_setup),
         cmocka_unit_test_setup(test_idle_and_balloon, vcpu_setup),
+        cmocka_unit_test_setup(test_segments, vcpu_setup),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

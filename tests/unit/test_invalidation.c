@@ -28,6 +28,7 @@
 #include "numa/reclaim.h"
 #include "numa/sample.h"
 #include "numa/scan.h"
+#include "numa/segment.h"
 #include "tests/unit/machine.h"
 #include "tests/unit/seam/fake_percpu.h"
 
@@ -67,6 +68,15 @@ static void model_sample(struct ept *ept, struct gpa gpa, struct ept_use *use);
 #define ept_unhook   model_unhook
 #define ept_flush    model_flush
 #define page_free    model_free
+#define fill         segment_fill
+#define make         segment_make
+#define find         segment_find
+#define free_chunk   segment_free_chunk
+#include "numa/segment.c"
+#undef fill
+#undef make
+#undef find
+#undef free_chunk
 #define commons_drop model_drop
 #define commons_get  model_get
 #define commons_withdraw    model_withdraw
@@ -130,7 +140,7 @@ static void model_sample(struct ept *ept, struct gpa gpa, struct ept_use *use);
 #undef ept_lookup
 
 enum {
-    VMS = 3, NODES = 3, PAGES = 48, VALUES = 4, CHECK_EVERY = 16,
+    VMS = 3, NODES = 3, PAGES = 48, SEGMENT_PAGES = 6, ALL_PAGES = PAGES + SEGMENT_PAGES, VALUES = 4, CHECK_EVERY = 16,
     SHORT_STEPS = 300000, MUTATION_STEPS = 400000, STEPS_AFTER_VM = 20000,
 };
 
@@ -158,6 +168,7 @@ enum mutation {
     PLACE_STALE_NODE,          /* other nodes go on with it */
     JOIN_NO_FLUSH,             /* small pages become a large one while processors inside go on with them */
     JOIN_LATE_DETACH,          /* copied into the large page while they can be written */
+    SEGMENT_GOES_EARLY,        /* its memory is let go while another VM has it */
     MUTATIONS,
 };
 
@@ -168,17 +179,17 @@ static const char *const mutation_names[] = {
     "reclaim without flush", "reclaim with a late detach", "reclaim without a second look",
     "shared copies stay mapped", "copies of a withdrawn page stay mapped",
     "place without flush", "a place keeps a stale node",
-    "join without flush", "join with a late detach",
+    "join without flush", "join with a late detach", "segment goes early",
 };
 
 struct cached { bool valid; uint64_t page; unsigned prot; };
 
 static struct pmap vm[VMS];
-static uint64_t expected[VMS][PAGES];
+static uint64_t expected[VMS][PAGES], expected_segment[SEGMENT_PAGES];
 static struct {
     int vm;                    /* inside which, -1: outside */
     uint64_t seen[VMS];
-    struct cached tlb[VMS][PAGES];
+    struct cached tlb[VMS][ALL_PAGES];
 } cpu[FAKE_CPUS];
 static unsigned current;       /* the processor that runs the hypervisor's code */
 static enum mutation mutation;
@@ -211,11 +222,23 @@ static void violate(const char *what)
         violation = what;
 }
 
-/* A third of the pages are beside the video hole, where memory is mapped in small pages from the start. */
+/*
+ * A third of the pages are beside the video hole, where memory is mapped in small pages from the start. The last ones
+ * are of a segment that all VMs have.
+ */
 static struct gpa gpa_of(unsigned page)
 {
+    if (page >= PAGES)
+        return GPA(PMAP_HIGH_BASE + (page - PAGES) * 100 * PAGE_SIZE);
     return GPA(page < 16 ? (PMAP_HOLE_END + page * PAGE_SIZE) : PAGE_SIZE_2M + page * 7 * PAGE_SIZE);
 }
+
+static uint64_t *expected_of(unsigned v, unsigned page)
+{
+    return page < PAGES ? &expected[v][page] : &expected_segment[page - PAGES];
+}
+
+static bool is_placing(unsigned v, unsigned page) { return page < PAGES && placing[v][page]; }
 
 static unsigned node_of(unsigned c) { return c % NODES; }
 
@@ -270,8 +293,9 @@ static bool try_access(unsigned c, unsigned page, bool write, uint64_t value)
     }
     if (write) {
         *(uint64_t *)t->page = value;
-        expected[cpu[c].vm][page] = value;
-    } else if (!placing[cpu[c].vm][page] && *(uint64_t *)t->page != expected[cpu[c].vm][page]) {
+        *expected_of((unsigned)cpu[c].vm, page) = value;
+    } else if (!is_placing((unsigned)cpu[c].vm, page) &&
+               *(uint64_t *)t->page != *expected_of((unsigned)cpu[c].vm, page)) {
         violate("a guest has read what is not there");
     }
     return true;
@@ -297,11 +321,11 @@ static void guest_access(unsigned c, unsigned page, bool write, uint64_t value)
 /* Any page, but mostly one that this processor keeps a translation of: there is the danger. */
 static unsigned pick_page(unsigned c)
 {
-    unsigned start = pick(PAGES), p = start;
+    unsigned start = pick(ALL_PAGES), p = start;
 
     if (cpu[c].vm >= 0 && pick(4))
-        while (!cpu[c].tlb[cpu[c].vm][p].valid && (p + 1) % PAGES != start)
-            p = (p + 1) % PAGES;
+        while (!cpu[c].tlb[cpu[c].vm][p].valid && (p + 1) % ALL_PAGES != start)
+            p = (p + 1) % ALL_PAGES;
     return p;
 }
 
@@ -322,7 +346,7 @@ static void model_ipi(uint32_t apic_id, uint8_t vector)
 
     assert_int_equal(vector, VECTOR_KICK);
     for (unsigned i = pick(4); i-- && cpu[c].vm >= 0;)
-        (void)try_access(c, pick(PAGES), pick(2), pick(VALUES)); /* the interrupt takes its time */
+        (void)try_access(c, pick(ALL_PAGES), pick(2), pick(VALUES)); /* the interrupt takes its time */
     leave(c);
 }
 
@@ -522,7 +546,7 @@ static void check_unreachable(struct hpa page, uint64_t size)
 {
     for (unsigned c = 0; c < FAKE_CPUS; c++)
         for (unsigned v = 0; v < VMS; v++)
-            for (unsigned p = 0; p < PAGES; p++)
+            for (unsigned p = 0; p < ALL_PAGES; p++)
                 if (cpu[c].tlb[v][p].valid && cpu[c].tlb[v][p].page - page.v < size && usable(c, v))
                     violate("a page was let go that a processor can reach");
 }
@@ -531,7 +555,7 @@ static void model_free(struct hpa page, unsigned order)
 {
     enum page_kind kind = page_of(page)->kind;
 
-    if (kind == PAGE_PRIVATE || kind == PAGE_REPLICA)
+    if (kind == PAGE_PRIVATE || kind == PAGE_REPLICA || kind == PAGE_SEGMENT)
         check_unreachable(page, PAGE_SIZE << order);
     page_free(page, order);
     others_run();
@@ -650,9 +674,15 @@ static void check_all(void)
 
 static void new_vm(unsigned v)
 {
+    struct segment *s = NULL;
+    struct gpa base;
+
     assert_int_equal(pmap_init(&vm[v], (uint16_t)(v + 1), 4 * MIB, NODES), 0);
     vm[v].domain = v < 2 ? COMMONS_DOMAIN : COMMONS_DOMAIN + 1;
     memset(expected[v], 0, sizeof(expected[v]));
+    assert_int_equal(segment_get("shared", PAGE_SIZE_2M, &s), 0);
+    assert_int_equal(pmap_add_segment(&vm[v], s, true, &base), 0);
+    assert_int_equal(base.v, gpa_of(PAGES).v);
 }
 
 static void another_vm(unsigned v)
@@ -662,6 +692,8 @@ static void another_vm(unsigned v)
             leave(c);
         cpu[c].seen[v] = 0; /* its vCPU is gone; what the processors keep of the VM stays */
     }
+    if (mutation == SEGMENT_GOES_EARLY)
+        vm[v].segment[0].segment->users = 1;
     pmap_destroy(&vm[v]);
     new_vm(v);
 }
@@ -791,7 +823,7 @@ static void one_step(void)
 
     become(c);
     if (cpu[c].vm >= 0 && what < 60) {
-        guest_access(c, pick(PAGES), pick(3) == 0, pick(VALUES));
+        guest_access(c, pick(ALL_PAGES), pick(3) == 0, pick(VALUES));
     } else if (cpu[c].vm < 0 && what < 60) {
         enter(c, (int)v);
     } else {

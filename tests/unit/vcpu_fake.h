@@ -38,6 +38,8 @@ static struct {
     bool pending;
     int vector;                                    /* take_interrupt's */
     unsigned taken, hypercalls, halts, spins, idles, stops;
+    const struct segment *rang;                    /* the bell that the guest has rung last */
+    uint64_t rung;                                 /* those that have rung for it */
     uint64_t balloon, balloon_wanted;              /* that the guest has told, that it is to have */
     char why[300];
     uint64_t wallclock;
@@ -133,6 +135,18 @@ static void op_stop(struct vcpu *v, const char *why)
     snprintf(world.why, sizeof(world.why), "%s", why);
 }
 
+static void op_ring(struct vcpu *v, const struct segment *s)
+{
+    (void)v;
+    world.rang = s;
+}
+
+static uint64_t op_rung(struct vcpu *v)
+{
+    (void)v;
+    return world.rung;
+}
+
 static uint64_t op_balloon(struct vcpu *v, uint64_t holds)
 {
     (void)v;
@@ -144,6 +158,7 @@ static const struct vcpu_ops fake_ops = {
     .pio_read = op_pio_read, .pio_write = op_pio_write, .mmio_read = op_mmio_read, .mmio_write = op_mmio_write,
     .msr_read = op_msr_read, .msr_write = op_msr_write, .cr8 = op_cr8, .set_cr8 = op_set_cr8, .pending = op_pending,
     .take_interrupt = op_take, .hypercall = op_hypercall, .halt = op_halt, .spins = op_spins, .idle = op_idle, .balloon = op_balloon,
+    .ring = op_ring, .rung = op_rung,
     .stop = op_stop, .wallclock = op_wallclock,
 };
 
