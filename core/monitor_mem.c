@@ -91,8 +91,8 @@ static void print_user(const struct vm *vm)
 static void print_segment(const struct segment *s)
 {
     shown = s;
-    monitor_print("  segment %-7s %6lu MiB, touched %lu pages; VMs that have it:", segment_name(s), segment_size(s) / MIB,
-                  segment_pages(s));
+    monitor_print("  segment %-7s %6lu MiB, touched %lu pages; VMs that have it:", segment_name(s),
+                  segment_size(s) / MIB, segment_pages(s));
     for (unsigned i = 0; i < vm_count(); i++)
         print_user(vm_at(i));
     monitor_print("\n");

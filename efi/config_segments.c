@@ -28,8 +28,8 @@ int config_set_segment(struct parser *p, const char *value)
         return config_fail(p, "expected at most %d segments in a VM", CONFIG_MAX_SEGMENTS);
     s = &vm->segment[vm->segments];
     if (!understand(s, value))
-        return config_fail(p, "expected NAME,MIB or NAME,MIB,ro with an even number of MiB up to %d and a NAME as a VM's "
-                           "that does not begin with '.', found \"%.*s\"", CONFIG_MAX_SEGMENT_MIB, SHOWN, value);
+        return config_fail(p, "expected NAME,MIB or NAME,MIB,ro with an even number of MiB up to %d and a NAME as a "
+                           "VM's that does not begin with '.', found \"%.*s\"", CONFIG_MAX_SEGMENT_MIB, SHOWN, value);
     for (unsigned i = 0; i < vm->segments; i++)
         if (!strcmp(vm->segment[i].name, s->name))
             return config_fail(p, "%s: given twice in this section, expected once", s->name);
@@ -49,8 +49,8 @@ static int check_pair(struct parser *p, const struct vm_config *vm, const struct
             return config_fail(p, "[vm %s]: segment: [vm %s] has %s too, expected the same share = NAME in both",
                                vm->name, other->name, s->name);
         if (o->mib != s->mib)
-            return config_fail(p, "[vm %s]: segment: %s has %u MiB in [vm %s], expected the same here, found %u", vm->name,
-                               s->name, o->mib, other->name, s->mib);
+            return config_fail(p, "[vm %s]: segment: %s has %u MiB in [vm %s], expected the same here, found %u",
+                               vm->name, s->name, o->mib, other->name, s->mib);
     }
     return 0;
 }

@@ -71,7 +71,20 @@ static bool same(const void *a, const void *b)
     return true;
 }
 
-struct hpa commons_get(uint16_t space, uint32_t key, const void *bytes)
+static uint16_t domain_bit(uint16_t domain) { return domain ? (uint16_t)BIT(domain - COMMONS_DOMAIN) : 0; }
+
+void commons_read_in(struct hpa page, uint16_t domain)
+{
+    atomic_fetch_or_explicit(&page_of(page)->domains, domain_bit(domain), memory_order_relaxed);
+}
+
+/* Is this a page of the space and key, which the domains have read (0: whoever has)? */
+static bool fits(const struct mpage *p, uint16_t space, uint32_t key, uint16_t domains)
+{
+    return p->space == space && p->hash == key && (atomic_load(&p->domains) & domains) == domains;
+}
+
+static struct hpa chain_get(uint16_t space, uint32_t key, uint16_t domains, const void *bytes)
 {
     uint64_t b = bucket_of(space, key);
     struct hpa found = HPA_NONE;
@@ -80,27 +93,37 @@ struct hpa commons_get(uint16_t space, uint32_t key, const void *bytes)
     for (uint32_t f = buckets[b]; f && !found.v; f = page_of(frame_page(f))->link) {
         struct mpage *p = page_of(frame_page(f));
 
-        if (p->space == space && p->hash == key && same(hpa_ptr(frame_page(f)), bytes) && take(p))
+        if (fits(p, space, key, domains) && same(hpa_ptr(frame_page(f)), bytes) && take(p))
             found = frame_page(f);
     }
     spin_unlock(lock_of(b));
     return found;
 }
 
-bool commons_has(uint16_t space, uint32_t key)
+struct hpa commons_get(uint16_t space, uint32_t key, const void *bytes)
+{
+    return chain_get(space, key, 0, bytes);
+}
+
+struct hpa commons_get_read(uint16_t domain, uint32_t key, const void *bytes)
+{
+    return chain_get(COMMONS_FILES, key, domain_bit(domain), bytes);
+}
+
+static bool chain_has(uint16_t space, uint32_t key, uint16_t domains)
 {
     uint64_t b = bucket_of(space, key);
     bool found = false;
 
     spin_lock(lock_of(b));
-    for (uint32_t f = buckets[b]; f && !found; f = page_of(frame_page(f))->link) {
-        const struct mpage *p = page_of(frame_page(f));
-
-        found = p->space == space && p->hash == key;
-    }
+    for (uint32_t f = buckets[b]; f && !found; f = page_of(frame_page(f))->link)
+        found = fits(page_of(frame_page(f)), space, key, domains);
     spin_unlock(lock_of(b));
     return found;
 }
+
+bool commons_has(uint16_t space, uint32_t key) { return chain_has(space, key, 0); }
+bool commons_has_read(uint16_t domain, uint32_t key) { return chain_has(COMMONS_FILES, key, domain_bit(domain)); }
 
 void commons_add(struct hpa page, uint16_t space, uint32_t key)
 {
@@ -110,6 +133,7 @@ void commons_add(struct hpa page, uint16_t space, uint32_t key)
     page_set_kind(page, space == COMMONS_FILES ? PAGE_ORIGIN : PAGE_CONTENT);
     spin_lock(lock_of(b));
     p->space = space;
+    p->domains = 0;
     p->hash = key;
     p->refs = 1;
     p->link = buckets[b];

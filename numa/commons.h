@@ -24,6 +24,14 @@ struct hpa commons_zero(unsigned node);
  * The bytes do not change meanwhile.
  */
 struct hpa commons_get(uint16_t space, uint32_t key, const void *bytes);
+/*
+ * Pages of files whose key is the hash of what they hold can be found by it in a sharing domain that has read them:
+ * commons_read_in says that a VM of this one has (0: of none; nothing happens). The other two are as commons_get and
+ * commons_has. They keep to pages that were read in the domain since they came, so nobody learns what others read.
+ */
+void commons_read_in(struct hpa page, uint16_t domain);
+struct hpa commons_get_read(uint16_t domain, uint32_t key, const void *bytes);
+bool commons_has_read(uint16_t domain, uint32_t key);
 /* A private 4 KiB page becomes part of the commons, its one reference the caller's. It is not written from now on. */
 void commons_add(struct hpa page, uint16_t space, uint32_t key);
 /*

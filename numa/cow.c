@@ -190,6 +190,7 @@ bool pmap_adopt(struct pmap *pmap, struct gpa gpa, const void *from)
 void pmap_replaced(struct pmap *pmap, struct hpa page, uint64_t old)
 {
     ++*pmap_shared_like(pmap, page);
+    commons_read_in(page, pmap->domain);
     if (!old)
         pmap->counts.touched++;
     if (old & P_ZERO)
@@ -264,11 +265,13 @@ bool pmap_merge(struct pmap *pmap, struct gpa gpa, uint32_t key)
         return false;
     old = HPA(*e & P_ADDR);
     pmap_detach(pmap, gpa);
-    page = commons_get(pmap->domain, key, hpa_ptr(old));
+    page = commons_get_read(pmap->domain, key, hpa_ptr(old));
+    if (!page.v)
+        page = commons_get(pmap->domain, key, hpa_ptr(old));
     if (!page.v)
         return false;
     *e = page.v | P_PRESENT | P_SHARED;
-    pmap->counts.content++;
+    ++*pmap_shared_like(pmap, page);
     page_free(old, PAGE_ORDER_4K);
     return true;
 }

@@ -41,7 +41,8 @@ struct mpage {
     union {
         struct { uint32_t next, prev; };         /* free; replica: next (numa/move.c) */
         uint64_t sharer;                         /* private: pmap id << 48 | guest frame */
-        struct { uint32_t link; uint16_t space; }; /* origin, content: of the commons (numa/commons.h) */
+        /* origin, content: of the commons (numa/commons.h); a bit for each sharing domain that has read it */
+        struct { uint32_t link; uint16_t space; _Atomic uint16_t domains; };
     };
     uint32_t hash;             /* of its content when it was scanned last; origin, content: its key */
     struct page_use use;       /* private: which nodes use it */

@@ -113,7 +113,7 @@ bool pmap_join(struct pmap *pmap, uint64_t *chunk, struct gpa base);
  * Gives the page back, if it is zero.
  */
 bool pmap_merge_zero(struct pmap *pmap, struct gpa gpa);
-/* Gives the page back for an equal one of the commons. */
+/* Gives the page back for an equal one of the commons: of a file that its domain has read, or of the domain's own. */
 bool pmap_merge(struct pmap *pmap, struct gpa gpa, uint32_t key);
 /* Puts the page into the commons, if gpa still has it and it still has this hash. */
 bool pmap_publish(struct pmap *pmap, struct gpa gpa, struct hpa page, uint32_t key);

@@ -103,7 +103,7 @@ static enum finding look(const struct pmap *pmap, struct hpa page, struct pair *
     }
     if (h == HASH_ZERO)
         return FOUND_ZERO;
-    if (commons_has(pmap->domain, h))
+    if (commons_has_read(pmap->domain, h) || commons_has(pmap->domain, h))
         return FOUND_EQUAL;
     met = commons_meet(pmap->domain, h, page, false);
     if (met.v && owner_of(met, &sharer)) {

@@ -7,8 +7,8 @@
 /*
  * Segments: memory that chosen VMs map at the same time and write, each under a name. Their pages are of a kind of
  * their own (PAGE_SEGMENT) and no pmap entry names them, so nothing that goes round a VM's pages finds them: they are
- * not scanned, moved, copied or reclaimed. A page is backed, zeroed, when a VM first touches it, on that one's node, and
- * stays where it is until the last VM that has the segment lets it go. A VM's EPTs therefore only ever gain entries for
+ * not scanned, moved, copied or reclaimed. A page is backed, zeroed, when a VM first touches it, on that one's node,
+ * and stays where it is until the last VM that has the segment lets it go. A VM's EPTs therefore only ever gain entries for
  * it, and no translation has to be invalidated while the VM lives.
  *
  * A segment has a lock of its own, and which segments there are has another; both are below the pmaps' and above the
@@ -18,8 +18,8 @@
 #define SEGMENTS_MAX     64u
 
 /*
- * The segment with this name, and a reference for the caller; one that nobody has is made, empty. size: bytes, a multiple
- * of 2 MiB. -EINVAL: it is not, the name is too long, or others have the segment with another size; -ENOMEM; -ENOSPC:
+ * The segment with this name, and a reference for the caller; one that nobody has is made, empty. size: bytes, a
+ * multiple of 2 MiB. -EINVAL: it is not, the name is too long, or others have the segment with another size; -ENOMEM; -ENOSPC:
  * there are too many.
  */
 int segment_get(const char *name, uint64_t size, struct segment **out);
@@ -32,8 +32,8 @@ uint64_t segment_size(const struct segment *s);
 uint64_t segment_pages(const struct segment *s);
 
 /*
- * What a byte of it is mapped to: all but the rights. What has no memory yet gets some, zeroed, from this node: 2 MiB at
- * once where there are. -ENOMEM. The caller has a reference.
+ * What a byte of it is mapped to: all but the rights. What has no memory yet gets some, zeroed, from this node: 2 MiB
+ * at once where there are. -ENOMEM. The caller has a reference.
  */
 int segment_back(struct segment *s, uint64_t offset, unsigned node, struct ept_mapping *m);
 

@@ -6,6 +6,7 @@
 #include "lib/log.h"
 #include "lib/string.h"
 #include "numa/commons.h"
+#include "numa/hash.h"
 #include "numa/reclaim.h"
 
 #define MAX_IMAGES 128u
@@ -94,12 +95,23 @@ uint32_t image_sectors(const struct image *image, uint64_t block, unsigned block
 
 static uint64_t count_blocks(const struct image *image) { return (image->size + IMAGE_BLOCK - 1) / IMAGE_BLOCK; }
 
+/*
+ * By the hash of what is in it a page is found by those who have its content from elsewhere (commons_has_read). Only one
+ * of equals is, so that no chain becomes long, and none of zeros, which need no page.
+ */
+static uint32_t key_of(const struct image *image, uint64_t block, struct hpa page)
+{
+    uint32_t hash = page_hash(hpa_ptr(page));
+
+    if (hash != HASH_ZERO && !commons_has(COMMONS_FILES, hash))
+        return hash;
+    return (uint32_t)(((uint64_t)image + block) * 0x9e3779b97f4a7c15 >> 32) | 1;
+}
+
 /* Lock held. The page becomes the commons', its first reference the cache's. */
 static void publish(struct image *image, uint64_t block, uint64_t *slot, struct hpa page)
 {
-    uint32_t key = (uint32_t)(((uint64_t)image + block) * 0x9e3779b97f4a7c15 >> 32) | 1;
-
-    commons_add(page, COMMONS_FILES, key);
+    commons_add(page, COMMONS_FILES, key_of(image, block, page));
     *slot = page.v | USED;
     image->pages++;
     if (image->storage)

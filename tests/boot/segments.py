@@ -81,10 +81,11 @@ def files(m):
          "cat /sys/class/misc/mirrorball-*/ro | tr '\\n' ' '; stat -c %a db log | tr '\\n' ' '; cd; echo files",
          rf"^db log {DB_MIB << 20} {LOG_MIB << 20} 0 1 600 400 files$")
     says(m, "one that must not be written cannot be", f"segment {FILE}/log refused",
-         r"^segment: refused: to open it for writing 1, to map it so 1, to make a mapping so 1, private 1, behind its end "
-         r"1, code 1$")
+         r"^segment: refused: to open it for writing 1, to map it so 1, to make a mapping so 1, private 1, "
+         r"behind its end 1, code 1$")
     says(m, "its memory is write-back", "mount -t debugfs none /sys/kernel/debug; "
-         f"segment {FILE}/db wait >/dev/null & sleep 1; grep 0x100000000- /sys/kernel/debug/x86/pat_memtype_list; kill $!",
+         f"segment {FILE}/db wait >/dev/null & sleep 1; grep 100000000- /sys/kernel/debug/x86/pat_memtype_list; "
+         "kill $!",
          r"^PAT: \[mem 0x0*100000000-0x0*100800000\] write-back$")
 
 
@@ -141,10 +142,12 @@ def linux_segments(t):
         m.send("reboot -f\r")
         m.wait("alpha starts again", r"^\[alpha\] mirrorball-guest: alpha ready", since=since)
         at_shell(m, "alpha")
-        says(m, "what beta has kept is there", f"segment {FILE}/db sum", r"^segment: sum: filled with 79, 0 words are wrong$")
+        says(m, "what beta has kept is there", f"segment {FILE}/db sum",
+             r"^segment: sum: filled with 79, 0 words are wrong$")
         for name in ("alpha", "beta"):
             at_shell(m, name)
-            says(m, f"{name}'s kernel reports no fault", "echo f=$(dmesg | grep -cE 'Call Trace|BUG:|cut here')", r"f=0$")
+            says(m, f"{name}'s kernel reports no fault", "echo f=$(dmesg | grep -cE 'Call Trace|BUG:|cut here')",
+                 r"f=0$")
         m.focus("the monitor")
         m.command("exit")
         m.wait("Mirrorball leaves", r"^mirrorball: exit success$", 90)

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "numa/hash.h"
 #include "numa/pmap.h"
 #include "numa/scan.h"
 #include "tests/unit/machine.h"
@@ -112,6 +113,51 @@ static void test_equal_pages_are_shared(void **state)
     assert_int_equal(vm[0].counts.breaks, 256);
 }
 
+/* As a buffer cache puts it there: pages of a file, by the hash of what is in them. */
+static void place_file(unsigned v, uint64_t from, uint64_t to, struct hpa *pages)
+{
+    for (uint64_t a = from; a < to; a += PAGE_SIZE, pages++) {
+        if (!pages->v) {
+            *pages = page_alloc(0, PAGE_ORDER_4K, PAGE_PRIVATE);
+            fill(v, a, a + PAGE_SIZE, 4);
+            assert_int_equal(pmap_read(&vm[v], GPA(a), hpa_ptr(*pages), PAGE_SIZE), 0);
+            commons_add(*pages, COMMONS_FILES, page_hash(hpa_ptr(*pages)));
+        }
+        commons_hold(*pages);
+        assert_int_equal(pmap_place(&vm[v], GPA(a), *pages, 0), 0);
+    }
+}
+
+/*
+ * Who has the content of a file that another VM of its domain has read, from elsewhere, shares its pages, and they are
+ * there once; who writes has a copy. A VM of another domain does not find them, until one of that has read the file.
+ */
+static void test_what_others_read_is_found(void **state)
+{
+    struct hpa pages[512] = { 0 };
+    uint64_t all;
+
+    place_file(0, 4 * MIB, 6 * MIB, pages);
+    fill(1, 4 * MIB, 6 * MIB, 4);
+    fill(2, 4 * MIB, 6 * MIB, 4);
+    all = used();
+    rounds(4);
+    assert_int_equal(vm[0].counts.files, 512);
+    assert_int_equal(vm[1].counts.files, 512);
+    assert_int_equal(vm[1].counts.content + vm[2].counts.files + vm[2].counts.content, 0);
+    assert_int_equal(used(), all - 512 + 1); /* a table */
+    fill(1, 4 * MIB, 4 * MIB + PAGE_SIZE, 5);
+    check(0, 4 * MIB, 6 * MIB, 4);
+    check(1, 4 * MIB, 4 * MIB + PAGE_SIZE, 5);
+    check(1, 4 * MIB + PAGE_SIZE, 6 * MIB, 4);
+    place_file(2, 8 * MIB, 8 * MIB + 16 * PAGE_SIZE, pages);
+    rounds(4);
+    assert_int_equal(vm[2].counts.files, 32);
+    check(2, 4 * MIB, 6 * MIB, 4);
+    for (unsigned i = 0; i < 512; i++)
+        commons_drop(pages[i]);
+}
+
 /* A large page with little to gain stays whole. */
 static void test_large_pages_stay(void **state)
 {
@@ -196,6 +242,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_equal_pages_are_shared, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_others_read_is_found, setup, teardown),
         cmocka_unit_test_setup_teardown(test_large_pages_stay, setup, teardown),
         cmocka_unit_test_setup_teardown(test_changing_pages_stay, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_domain_no_sharing, setup, teardown),
