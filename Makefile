@@ -96,7 +96,8 @@ TEST_CFLAGS := $(filter-out -fshort-wchar -Wmissing-prototypes -Wshadow -Wundef,
 HOST_SOURCES := lib/format.c lib/log.c \
                 $(filter-out vmx/vmx.c core/main.c,$(wildcard ept/*.c numa/*.c drivers/*.c vmx/*.c vdev/*.c hypercalls/*.c core/*.c)) \
                 arch/x86/acpi.c arch/x86/madt.c arch/x86/mce.c arch/x86/nmi.c arch/x86/paging.c \
-                efi/calendar.c efi/config.c efi/config_keys.c efi/config_segments.c efi/config_vif.c efi/memplan.c efi/options.c
+                efi/calendar.c efi/config.c efi/config_keys.c efi/config_net.c efi/config_segments.c efi/config_vif.c \
+                efi/memplan.c efi/options.c
 HOST_OBJECTS := $(HOST_SOURCES:%.c=$(BUILD)/host/%.o) $(patsubst %.c,$(BUILD)/host/%.o,$(wildcard tests/unit/seam/*.c))
 UNIT_TESTS   := $(patsubst tests/unit/%.c,$(BUILD)/host/%,$(wildcard tests/unit/test_*.c))
 TEST_LIBS    := -lcmocka -lcapstone

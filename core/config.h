@@ -22,6 +22,7 @@
 #define CONFIG_DEFAULT_SCAN  5000
 #define CONFIG_MAX_WEIGHT    65535
 #define CONFIG_DEFAULT_WEIGHT 256
+#define CONFIG_MAX_NETS      16
 
 enum config_numa { CONFIG_NUMA_AUTO, CONFIG_NUMA_OFF, CONFIG_NUMA_FAKE };
 
@@ -94,6 +95,14 @@ struct vm_config {
     struct cpu_set cpus;       /* where its vCPUs may run; not empty */
 };
 
+/* What joins a network to the outside: a card that a driver of ours knows (any, or the one at bdf), or nothing. */
+enum config_uplink { CONFIG_UPLINK_NONE, CONFIG_UPLINK_AUTO, CONFIG_UPLINK_E1000, CONFIG_UPLINK_PCI };
+struct net_config {
+    char name[CONFIG_NAME_MAX];
+    enum config_uplink uplink;
+    uint16_t bdf;              /* CONFIG_UPLINK_PCI: bus << 8 | device << 3 | function */
+};
+
 struct config {
     bool console_com1, console_gop;
     unsigned com1_baud;
@@ -107,4 +116,6 @@ struct config {
     unsigned scan;             /* pages a second that are looked at for content sharing at most */
     struct vm_config vm[CONFIG_MAX_VMS];
     unsigned vms;
+    struct net_config net[CONFIG_MAX_NETS]; /* those that the file says something of */
+    unsigned nets;
 };

@@ -56,15 +56,24 @@ static int begin_global(struct parser *p)
     return 0;
 }
 
+int config_check_name(struct parser *p, const char *kind, struct span name)
+{
+    if (!config_is_name(name))
+        return config_fail(p, "[%s]: expected [%s NAME] with NAME of letters, digits, '_', '.' or '-', found \"%.*s\"",
+                           kind, kind, (int)MIN(name.n, (size_t)SHOWN), name.s);
+    if (name.n >= CONFIG_NAME_MAX)
+        return config_fail(p, "[%s]: expected a name of at most %d characters, found %zu", kind, CONFIG_NAME_MAX - 1,
+                           name.n);
+    return 0;
+}
+
 static int begin_vm(struct parser *p, struct span name)
 {
     struct config *c = p->out;
+    int err = config_check_name(p, "vm", name);
 
-    if (!config_is_name(name))
-        return config_fail(p, "[vm]: expected [vm NAME] with NAME of letters, digits, '_', '.' or '-', found \"%.*s\"",
-                           (int)MIN(name.n, (size_t)SHOWN), name.s);
-    if (name.n >= CONFIG_NAME_MAX)
-        return config_fail(p, "[vm]: expected a name of at most %d characters, found %zu", CONFIG_NAME_MAX - 1, name.n);
+    if (err)
+        return err;
     for (unsigned i = 0; i < c->vms; i++)
         if (span_is(name, c->vm[i].name))
             return config_fail(p, "[vm %s]: name already used in line %u, expected another", c->vm[i].name,
@@ -79,9 +88,20 @@ static int begin_vm(struct parser *p, struct span name)
     return 0;
 }
 
+/* [KIND] or [KIND NAME] */
+static bool is_kind(struct span inner, const char *kind, struct span *name)
+{
+    size_t n = strlen(kind);
+
+    if (inner.n < n || memcmp(inner.s, kind, n) || (inner.n > n && !is_blank(inner.s[n])))
+        return false;
+    *name = trim((struct span){ inner.s + n, inner.n - n });
+    return true;
+}
+
 static int parse_section(struct parser *p, struct span t)
 {
-    struct span inner;
+    struct span inner, name;
 
     if (t.s[t.n - 1] != ']')
         return config_fail(p, "expected ']' at the end of the section, found \"%.*s\"",
@@ -90,10 +110,12 @@ static int parse_section(struct parser *p, struct span t)
     p->keys_seen = 0;
     if (span_is(inner, "global"))
         return begin_global(p);
-    if (span_is(inner, "vm") || (inner.n > 2 && memcmp(inner.s, "vm", 2) == 0 && is_blank(inner.s[2])))
-        return begin_vm(p, trim((struct span){ inner.s + 2, inner.n - 2 }));
-    return config_fail(p, "[%.*s]: unknown section, expected [global] or [vm NAME]", (int)MIN(inner.n, (size_t)SHOWN),
-                       inner.s);
+    if (is_kind(inner, "vm", &name))
+        return begin_vm(p, name);
+    if (is_kind(inner, "net", &name))
+        return config_begin_net(p, name);
+    return config_fail(p, "[%.*s]: unknown section, expected [global], [vm NAME] or [net NAME]",
+                       (int)MIN(inner.n, (size_t)SHOWN), inner.s);
 }
 
 static int parse_line(struct parser *p, struct span t)

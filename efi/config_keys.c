@@ -344,13 +344,17 @@ static const struct key keys[] = {
     { "disk",            SECTION_VM, true, set_disk, { 0 } },
     { "segment",         SECTION_VM, true, config_set_segment, { 0 } },
     { "vif",             SECTION_VM, true, config_set_vif, { 0 } },
+    { "uplink",          SECTION_NET, false, config_set_uplink, { 0 } },
 };
+_Static_assert(ARRAY_SIZE(keys) <= 64, "struct parser, keys_seen");
 
 static int unknown_key(struct parser *p)
 {
     if (p->section == SECTION_GLOBAL)
         return config_fail(p, "unknown key, expected console, numa, numa-..., overcommit, scan, log, apicv or disks "
                            "in [global]");
+    if (p->section == SECTION_NET)
+        return config_fail(p, "unknown key, expected uplink in [net NAME]");
     return config_fail(p, "unknown key, expected kernel, ramdisk, extra, memory, share, placement, vcpus, weight, "
                        "cpus, disk, segment or vif in [vm NAME]");
 }
@@ -389,7 +393,7 @@ int config_set(struct parser *p, struct span name, struct span value)
     copy(key_text, sizeof(key_text), (struct span){ name.s, MIN(name.n, (size_t)SHOWN) });
     p->key = key_text;
     if (p->section == SECTION_NONE)
-        return config_fail(p, "expected [global] or [vm NAME] before the first key");
+        return config_fail(p, "expected [global], [vm NAME] or [net NAME] before the first key");
     if (!copy(value_text, sizeof(value_text), value))
         return config_fail(p, "expected at most %d characters, found %zu", CONFIG_EXTRA_MAX - 1, value.n);
     for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {

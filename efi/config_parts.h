@@ -8,7 +8,7 @@
 /* How much of the offending text a message repeats. */
 #define SHOWN 64
 
-enum section { SECTION_NONE, SECTION_GLOBAL, SECTION_VM };
+enum section { SECTION_NONE, SECTION_GLOBAL, SECTION_VM, SECTION_NET };
 
 struct parser {
     const char *path;
@@ -20,6 +20,7 @@ struct parser {
     uint64_t keys_seen;        /* of this section: bits by row of the table */
     unsigned vm_line[CONFIG_MAX_VMS];
     struct vm_config *vm;      /* the one being filled */
+    struct net_config *net;    /* likewise */
     struct config *out;
     char *err;
     size_t err_size;
@@ -41,6 +42,13 @@ int config_check_vifs(struct parser *p, struct vm_config *vm);
 /* segment = ... of a VM; at the end, whether it goes with its share = and with what earlier VMs say. -EINVAL. */
 int config_set_segment(struct parser *p, const char *value);
 int config_check_segments(struct parser *p, const struct vm_config *vm);
+
+/* A name of letters, digits, '_', '.' and '-', for a section of this kind. -EINVAL. */
+int config_check_name(struct parser *p, const char *kind, struct span name);
+
+/* [net NAME], and its keys. -EINVAL. */
+int config_begin_net(struct parser *p, struct span name);
+int config_set_uplink(struct parser *p, const char *value);
 
 /* KEY = VALUE in the section the parser is in. -EINVAL. */
 int config_set(struct parser *p, struct span name, struct span value);

@@ -162,7 +162,7 @@ static void test_no_vm(void **state)
 static void test_lines(void **state)
 {
     (void)state;
-    bad("\nkernel = k\n", "m.conf:2: kernel: expected [global] or [vm NAME] before the first key");
+    bad("\nkernel = k\n", "m.conf:2: kernel: expected [global], [vm NAME] or [net NAME] before the first key");
     bad("hello\n", "m.conf:1: expected KEY = VALUE or [SECTION], found \"hello\"");
     bad("[vm a]\n= x\n", "m.conf:2: expected KEY = VALUE or [SECTION], found \"= x\"");
     bad("[vm a]\nkernel ; = k\n", "m.conf:2: expected KEY = VALUE or [SECTION], found \"kernel\"");
@@ -175,10 +175,10 @@ static void test_lines(void **state)
 static void test_sections(void **state)
 {
     (void)state;
-    bad("[disk a]\n", "m.conf:1: [disk a]: unknown section, expected [global] or [vm NAME]");
-    bad("[vms]\n", "m.conf:1: [vms]: unknown section, expected [global] or [vm NAME]");
-    bad("[]\n", "m.conf:1: []: unknown section, expected [global] or [vm NAME]");
-    bad("[Global]\n", "m.conf:1: [Global]: unknown section, expected [global] or [vm NAME]");
+    bad("[disk a]\n", "m.conf:1: [disk a]: unknown section, expected [global], [vm NAME] or [net NAME]");
+    bad("[vms]\n", "m.conf:1: [vms]: unknown section, expected [global], [vm NAME] or [net NAME]");
+    bad("[]\n", "m.conf:1: []: unknown section, expected [global], [vm NAME] or [net NAME]");
+    bad("[Global]\n", "m.conf:1: [Global]: unknown section, expected [global], [vm NAME] or [net NAME]");
     bad("[global]\n[global]\n", "m.conf:2: [global]: given twice, expected once");
     bad(MINIMAL "[vm b]\nkernel=k\nmemory=1\n[vm a]\n",
         "m.conf:7: [vm a]: name already used in line 1, expected another");
@@ -762,6 +762,55 @@ static void test_mutations(void **state)
     assert_in_range(accepted, 1000, 49000);
 }
 
+static void test_networks(void **state)
+{
+    char *text;
+
+    good(MINIMAL "[net lan0]\nuplink = pci:0a:1f.7\n[net lan-1]\nuplink = auto\n[net quiet]\n");
+    assert_int_equal(config.nets, 3);
+    assert_string_equal(config.net[0].name, "lan0");
+    assert_int_equal(config.net[0].uplink, CONFIG_UPLINK_PCI);
+    assert_int_equal(config.net[0].bdf, 0x0aff);
+    assert_int_equal(config.net[1].uplink, CONFIG_UPLINK_AUTO);
+    assert_int_equal(config.net[2].uplink, CONFIG_UPLINK_NONE);
+    good("[net lan0]\nuplink = e1000\n" MINIMAL);
+    assert_int_equal(config.net[0].uplink, CONFIG_UPLINK_E1000);
+    bad("[net]\n", "m.conf:1: [net]: expected [net NAME] with NAME of letters, digits, '_', '.' or '-', found \"\"");
+    bad("[net a]\n[net a]\n", "m.conf:2: [net a]: given twice, expected once");
+    bad("[net a]\nuplink = auto\nuplink = auto\n", "m.conf:3: uplink: given twice in this section, expected once");
+    bad("[net a]\nmemory = 1\n", "m.conf:2: memory: unknown key, expected uplink in [net NAME]");
+    bad(GLOBAL("uplink = auto"), "m.conf:2: uplink: unknown key, expected console, numa, numa-..., overcommit, scan, "
+        "log, apicv or disks in [global]");
+    text = filled("[net ", 'n', 32, "]\n");
+    bad(text, "m.conf:1: [net]: expected a name of at most 31 characters, found 32");
+    free(text);
+}
+
+static void test_uplink_values(void **state)
+{
+    static const char *const wrong[] = { "", "card", "pci:", "pci:00:03", "pci:0:3.0", "pci:00:20.0", "pci:00:03.8",
+                                         "pci:0g:03.0", "pci:00:03.00", "pci:" };
+    char text[128], expected[256];
+
+    for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+        snprintf(text, sizeof(text), "[net a]\nuplink = %s\n", wrong[i]);
+        snprintf(expected, sizeof(expected), "m.conf:2: uplink: expected auto, e1000 or pci:BUS:DEVICE.FUNCTION such "
+                 "as pci:00:03.0, found \"%s\"", wrong[i]);
+        bad(text, expected);
+    }
+}
+
+static void test_too_many_networks(void **state)
+{
+    char text[1024] = "", line[32];
+
+    for (unsigned i = 0; i < CONFIG_MAX_NETS + 1; i++) {
+        snprintf(line, sizeof(line), "[net n%u]\n", i);
+        strcat(text, line);
+    }
+    bad(text, "m.conf:17: [net n16]: expected at most 16 networks");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -794,6 +843,9 @@ int main(void)
         cmocka_unit_test(test_bad_segments),
         cmocka_unit_test(test_short_message_buffer),
         cmocka_unit_test(test_mutations),
+        cmocka_unit_test(test_networks),
+        cmocka_unit_test(test_uplink_values),
+        cmocka_unit_test(test_too_many_networks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
