@@ -81,8 +81,8 @@ struct boot_info {
      */
     unsigned (*read_keys)(uint8_t *to, unsigned max);
     /*
-     * The firmware's driver lets a PCI function go, with all the disks on it, and takes it back. The firmware's world,
-     * boot processor. -ENODEV: it has none there; -EBUSY: it does not let go.
+     * The firmware's drivers let a PCI function go, with all the disks on it; what was let go they take back. The
+     * firmware's world, boot processor. -ENODEV: none of them uses it; -EBUSY: they do not let go.
      */
     int (*pci_release)(uint16_t bdf);
     void (*pci_take_back)(uint16_t bdf);
@@ -90,7 +90,7 @@ struct boot_info {
 
 /* What -selftest wants; it may write the sectors of scratch (none if 0) on scratch_disk, and nothing else. */
 struct boot_selftest {
-    bool disks;
+    bool disks, net;
     unsigned scratch_disk;
     struct extent scratch;
 };
@@ -102,7 +102,7 @@ struct boot_selftest {
 int mirrorball_main(const struct boot_info *boot);
 
 /*
- * The disks of the machine, read by the firmware and by our drivers, and compared: in the firmware's world, without
- * VT-x. Prints what it finds. 0; -EIO: something is not as it should be.
+ * The disks of the machine, read by the firmware and by our drivers, and compared, or its network cards, which talk to
+ * a DHCP server: in the firmware's world, without VT-x. Prints what it finds. 0; -EIO: something is not as it should be.
  */
 int mirrorball_selftest(const struct boot_info *boot, const struct boot_selftest *test);

@@ -289,8 +289,10 @@ int mirrorball_selftest(const struct boot_info *boot, const struct boot_selftest
         err = -ENODEV;
     if (!err)
         err = paging_begin(table_page); /* drivers map their registers */
-    if (!err)
+    if (!err && test->disks)
         err = selftest_disks(boot, test);
+    if (!err && test->net)
+        err = selftest_net(boot);
     log_remove_sinks();
     return err;
 }

@@ -10,3 +10,5 @@
  * line for each check. 0, -EIO: one failed; -ENOMEM. Firmware's world, boot processor.
  */
 int selftest_disks(const struct boot_info *boot, const struct boot_selftest *test);
+/* Each card that we have a driver for asks for an address and has data sent back to it. 0, -EIO. Likewise. */
+int selftest_net(const struct boot_info *boot);

@@ -201,8 +201,10 @@ static void pci_take_back(uint16_t bdf)
 {
     EFI_HANDLE handle = controller_at(bdf);
 
-    if (!handle)
+    if (!handle) {
+        pci_reconnect(bdf);
         return;
+    }
     firmware->BootServices->ConnectController(handle, NULL, NULL, TRUE);
     find_again(bdf);
 }
@@ -212,7 +214,7 @@ static int pci_release(uint16_t bdf)
     EFI_HANDLE handle = controller_at(bdf);
 
     if (!handle)
-        return -ENODEV;
+        return pci_disconnect(bdf);
     if (firmware->BootServices->DisconnectController(handle, NULL, NULL) != EFI_SUCCESS) {
         pci_take_back(bdf); /* it may have gone half of the way */
         return -EBUSY;

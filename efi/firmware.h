@@ -73,6 +73,13 @@ void tables_find(struct boot_info *boot);
 const void *table_find(uint64_t rsdp, const char sig[4], size_t *len);
 
 /*
+ * The firmware's drivers let a PCI function go. -ENODEV: none of them uses it; -EBUSY: they do not let go. And they take
+ * it back.
+ */
+int pci_disconnect(uint16_t bdf);
+void pci_reconnect(uint16_t bdf);
+
+/*
  * The disks that the firmware can read, and what boot_info has to do with them. Not an error if there are none.
  */
 void disks_find(struct boot_info *boot);

@@ -71,7 +71,7 @@ static unsigned most_vcpus(void)
 }
 
 /* Needs neither VT-x nor a configuration: none of the other processors takes part. */
-static int test_disks(void)
+static int test_devices(void)
 {
     int err;
 
@@ -90,8 +90,8 @@ static int run(void)
     char path[CONFIG_PATH_MAX] = CONFIG_PATH;
     int err = read_options(path, sizeof(path));
 
-    if (!err && selftest.disks)
-        return test_disks();
+    if (!err && (selftest.disks || selftest.net))
+        return test_devices();
     if (!err)
         err = read_config(path);
     if (err)

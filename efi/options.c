@@ -9,7 +9,8 @@
 #include "lib/string.h"
 
 #define CFG      "-cfg="
-#define SELFTEST "-selftest=disks"
+#define DISKS    "-selftest=disks"
+#define NET      "-selftest=net"
 #define SCRATCH  "-scratch="
 
 /* Length of the word at s; blanks inside double quotes belong to it. */
@@ -85,8 +86,10 @@ int options_parse(const char *text, char *cfg, size_t cfg_size, struct boot_self
             if (e)
                 return e;
             cfg_seen = true;
-        } else if (is_word(text, n, SELFTEST)) {
+        } else if (is_word(text, n, DISKS)) {
             test->disks = true;
+        } else if (is_word(text, n, NET)) {
+            test->net = true;
         } else if (strncmp(text, SCRATCH, strlen(SCRATCH)) == 0) {
             if (!take_scratch((struct span){ text + strlen(SCRATCH), n - strlen(SCRATCH) }, test)) {
                 format(err, err_size, SCRATCH ": expected DISK:SECTOR:SECTORS, found \"%.*s\"", (int)MIN(n, (size_t)64),

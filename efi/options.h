@@ -8,7 +8,7 @@
 /*
  * Understands the text of the load options: words between blanks, the first without '-' in front (the shell gives the
  * program's name) is skipped, -cfg=PATH (PATH may be in double quotes) goes into cfg, which otherwise stays as it is.
- * -selftest=disks and -scratch=DISK:SECTOR:SECTORS (what it may write) go into test. -EINVAL with one line in err for
+ * -selftest=disks, -selftest=net and -scratch=DISK:SECTOR:SECTORS (what it may write) go into test. -EINVAL with one line in err for
  * anything else that begins with '-'. Sizes > 0.
  */
 int options_parse(const char *text, char *cfg, size_t cfg_size, struct boot_selftest *test, char *err, size_t err_size);

@@ -57,6 +57,9 @@ static void test_selftest(void **state)
     good("mirrorball.efi -selftest=disks", "default");
     assert_true(test.disks);
     assert_int_equal(test.scratch.sectors, 0);
+    assert_false(test.net);
+    good("mirrorball.efi -selftest=net", "default");
+    assert_true(test.net && !test.disks);
     good("x -selftest=disks -scratch=3:2048:64", "default");
     assert_true(test.disks);
     assert_int_equal(test.scratch_disk, 3);
