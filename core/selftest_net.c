@@ -276,7 +276,8 @@ static bool look_at(const struct pci_function *f, void *arg)
     else
         seen->good += try_card(f);
     devices_stop();
-    seen->boot->pci_take_back(f->at.bdf);
+    if (!err)
+        seen->boot->pci_take_back(f->at.bdf);
     return false;
 }
 

@@ -66,7 +66,7 @@ static struct e1000 cards[CARDS];
 static unsigned count;
 
 static const struct pci_id known[] = {
-    { 0x8086, 0x1008 },        /* 82544GC */
+    { 0x8086, 0x100c },        /* 82544GC */
     { 0x8086, 0x100e },        /* 82540EM */
     { 0x8086, 0x100f },        /* 82545EM */
     { 0x8086, 0x10d3 },        /* 82574L */
