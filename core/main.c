@@ -13,6 +13,7 @@
 #include "core/disks.h"
 #include "core/sched.h"
 #include "core/selftest.h"
+#include "core/uplinks.h"
 #include "core/vm.h"
 #include "core/vm_disks.h"
 #include "drivers/device.h"
@@ -275,6 +276,8 @@ static int prepare(const struct boot_info *boot)
     if (err)
         log_error("our world cannot be built (%d)", err);
     if (!err)
+        err = uplinks_open(boot);
+    if (!err)
         disks_open(boot);
     return err ? err : vm_setup(boot->config, boot->unix_time);
 }
@@ -316,6 +319,7 @@ int mirrorball_main(const struct boot_info *boot)
     }
     devices_stop();
     disks_close(boot);
+    uplinks_close(boot);
     if (!err)
         err = atomic_load(&failed) ? -ENODEV : vm_first_error();
     log_remove_sinks();

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
 #include "core/monitor_parts.h"
+#include "core/uplinks.h"
 #include "lib/string.h"
 #include "vdev/net.h"
 
@@ -42,6 +43,22 @@ static void stat_port(struct net_port *p, void *ctx)
     ++*(unsigned *)ctx;
 }
 
+static void stat_cards(void)
+{
+    const struct card *c;
+    const char *net;
+
+    for (unsigned i = 0; (c = uplinks_at(i, &net)); i++) {
+        const struct card_counts *n = &c->counts;
+
+        monitor_print("card %s of network %s: link %s\n", c->name, net, c->up ? "up" : "down");
+        monitor_print("    sent %lu frames, %lu KiB; no room for %lu, no link for %lu\n", n->sent, n->sent_bytes / 1024,
+                      n->full, n->down);
+        monitor_print("    received %lu frames, %lu KiB; bad %lu, missed %lu; resets %lu\n", n->received,
+                      n->received_bytes / 1024, n->bad, n->missed, n->resets);
+    }
+}
+
 void monitor_net(int argc, char **argv)
 {
     bool list = argc == 2 && !strcmp(argv[1], "list");
@@ -56,6 +73,8 @@ void monitor_net(int argc, char **argv)
         monitor_print("network %s\n", net_name(n));
         net_each_port(n, list ? list_port : stat_port, &ports);
     }
+    if (!list)
+        stat_cards();
     if (!ports)
         monitor_print("no VM that runs has a network\n");
 }
