@@ -126,7 +126,7 @@ check: $(UNIT_TESTS)
 -include $(HOST_OBJECTS:.o=.d) $(UNIT_TESTS:%=%.d)
 
 # --- fuzzing: libFuzzer with AddressSanitizer and UBSan, each with the sources that it tests -----------------------------
-FUZZ_config := efi/config.c efi/config_keys.c efi/config_segments.c efi/config_vif.c lib/format.c
+FUZZ_config := $(wildcard efi/config*.c) lib/format.c
 FUZZ_decode := vmx/decode.c vmx/execute.c
 FUZZ_loader := core/e820.c $(wildcard core/loader*.c) lib/format.c
 FUZZ_net_filter := vdev/net_filter.c
