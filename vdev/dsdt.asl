@@ -75,7 +75,7 @@ DefinitionBlock ("", "DSDT", 2, "MIRROR", "MBALL", 1)
             })
         }
 
-        /* All network interfaces: guest/linux-pv-drivers/mb_net.c. */
+        /* All network interfaces: docs/net.md. */
         Device (NETS)
         {
             Name (_HID, "MRBL0003")

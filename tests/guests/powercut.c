@@ -9,11 +9,13 @@
  * Writes to its disks and flushes, for ever; the power may be cut at any time. Write n, from 1, goes to block
  * n * STRIDE % BLOCKS and fills it with what only n and the block give. At its start it looks what is there: "safe" is
  * the last write such that none up to it is missing, so it must be at least the last that was flushed before the cut.
- * A block that was never written has 0 and then the word's number * STEP (tests/boot/power_cuts.py makes it).
+ * Each sector begins with n, for a write that was under way may have reached some sectors of its block and not others.
+ * A block that was never written has 0 there, and the word's number * STEP (tests/boot/power_cuts.py makes it).
  */
 #define BLOCKS  256u
 #define STRIDE  7u             /* odd: each block has its turn */
 #define WORDS   512u
+#define SECTOR_WORDS 64u
 #define STEP    0x9e3779b97f4a7c15ull
 #define ENTRIES 16u
 #define BATCH   8u
@@ -89,27 +91,40 @@ static uint64_t block_of(uint64_t n) { return n * STRIDE % BLOCKS; }
 
 static uint64_t word_of(uint64_t n, uint64_t block, unsigned i)
 {
-    if (!n)
-        return i ? (block * WORDS + i) * STEP : 0;
-    return i ? (n * BLOCKS + block) * STEP + i : n;
+    if (i % SECTOR_WORDS == 0)
+        return n;
+    return n ? (n * BLOCKS + block) * STEP + i : (block * WORDS + i) * STEP;
 }
 
 static bool is_right(uint64_t block)
 {
-    uint64_t n = buffer[block * WORDS];
+    uint64_t n = 0;
 
-    if (n && block_of(n) != block)
-        return false;
-    for (unsigned i = 0; i < WORDS; i++)
-        if (buffer[block * WORDS + i] != word_of(n, block, i))
+    for (unsigned i = 0; i < WORDS; i++) {
+        uint64_t word = buffer[block * WORDS + i];
+
+        if (i % SECTOR_WORDS == 0)
+            n = word;
+        if ((n && block_of(n) != block) || word != word_of(n, block, i))
             return false;
+    }
     return true;
+}
+
+/* The oldest write that a sector of this block is from. */
+static uint64_t oldest(uint64_t block)
+{
+    uint64_t n = UINT64_MAX;
+
+    for (unsigned i = 0; i < WORDS; i += SECTOR_WORDS)
+        n = MIN(n, buffer[block * WORDS + i]);
+    return n;
 }
 
 /* The first write to a block that is not there. */
 static uint64_t missing(uint64_t block)
 {
-    uint64_t n = buffer[block * WORDS];
+    uint64_t n = oldest(block);
 
     if (n)
         return n + BLOCKS;
