@@ -193,7 +193,7 @@ static uint64_t tsc_of(const struct slot *s, uint64_t tick)
 /* TSC of the boot processor's next look at the console and the machine's devices. */
 static uint64_t next_poll(const struct run_queue *q)
 {
-    return cpu_index() == 0 ? MIN(q->console_poll, devices_due()) : UINT64_MAX;
+    return q->console_poll == UINT64_MAX ? UINT64_MAX : MIN(q->console_poll, atomic_load(&devices_due));
 }
 
 /* TSC at which this pCPU has to look again; slice: somebody else waits for the running vCPU's turn to end. */
@@ -231,15 +231,21 @@ static void poll_console(struct run_queue *q)
     mce_report();
 }
 
+static __attribute__((noinline)) void poll_machine(struct run_queue *q, uint64_t now)
+{
+    if (now >= q->console_poll)
+        poll_console(q);
+    if (now >= atomic_load(&devices_due))
+        devices_poll(now);
+}
+
 /* What is due on this pCPU, whoever runs. */
 static void run_due(struct run_queue *q)
 {
     uint64_t now = rdtsc();
 
-    if (now >= q->console_poll)
-        poll_console(q);
-    if (cpu_index() == 0)
-        devices_poll(now);
+    if (now >= next_poll(q))
+        poll_machine(q, now);
     sample_poll(now, ticks_per_ms);
     for (struct slot *s = q->head; s; s = s->next)
         if (tsc_of(s, timer_next(s->timers)) <= now && !atomic_load(&s->vm->paused))

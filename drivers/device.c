@@ -4,16 +4,18 @@
 
 #include "arch/x86/apic.h"
 
+_Atomic uint64_t devices_due = DEVICE_NEVER;
+
 static struct device *devices;
 static void (*call_boot_processor)(void);
 
 /* True if it was later before. */
-static bool bring_forward(struct device *d, uint64_t when)
+static bool bring_forward(_Atomic uint64_t *due, uint64_t when)
 {
-    uint64_t due = atomic_load(&d->due);
+    uint64_t before = atomic_load(due);
 
-    while (when < due)
-        if (atomic_compare_exchange_weak(&d->due, &due, when))
+    while (when < before)
+        if (atomic_compare_exchange_weak(due, &before, when))
             return true;
     return false;
 }
@@ -23,26 +25,20 @@ void device_add(struct device *d)
     atomic_store(&d->due, 0);
     d->next = devices;
     devices = d;
+    atomic_store(&devices_due, 0);
 }
 
 void device_wake(struct device *d, uint64_t when)
 {
-    if (bring_forward(d, when) && call_boot_processor)
+    if (!bring_forward(&d->due, when))
+        return;
+    if (bring_forward(&devices_due, when) && call_boot_processor)
         call_boot_processor();
 }
 
 void devices_set_call(void (*call)(void))
 {
     call_boot_processor = call;
-}
-
-uint64_t devices_due(void)
-{
-    uint64_t due = DEVICE_NEVER;
-
-    for (const struct device *d = devices; d; d = d->next)
-        due = MIN(due, atomic_load(&d->due));
-    return due;
 }
 
 /* Who wakes it while it is polled is not forgotten: that was set before, and is only ever brought forward. */
@@ -53,14 +49,18 @@ static void poll(struct device *d, uint64_t now)
     atomic_store(&d->due, DEVICE_NEVER);
     when = d->poll(d, now);
     if (when != DEVICE_NEVER)
-        bring_forward(d, MAX(when, now + tsc_khz() * DEVICE_GAP_US / 1000));
+        bring_forward(&d->due, MAX(when, now + tsc_khz() * DEVICE_GAP_US / 1000));
 }
 
+/* Who wakes a device meanwhile sets that device's time before the common one: the loop sees it, or it comes after. */
 void devices_poll(uint64_t now)
 {
-    for (struct device *d = devices; d; d = d->next)
+    atomic_store(&devices_due, DEVICE_NEVER);
+    for (struct device *d = devices; d; d = d->next) {
         if (atomic_load(&d->due) <= now)
             poll(d, now);
+        bring_forward(&devices_due, atomic_load(&d->due));
+    }
 }
 
 void devices_stop(void)
@@ -72,4 +72,5 @@ void devices_stop(void)
         if (d->stop)
             d->stop(d);
     }
+    atomic_store(&devices_due, DEVICE_NEVER);
 }

@@ -37,9 +37,9 @@ void device_wake(struct device *d, uint64_t when);
 
 /* How device_wake reaches the boot processor when that has to look earlier than it knows. Once, before the first. */
 void devices_set_call(void (*call)(void));
-/* TSC at which the next device is to be polled, DEVICE_NEVER: none. Boot processor, as the next one. */
-uint64_t devices_due(void);
-/* Polls those that are due. */
+/* TSC at which the next device is to be polled, DEVICE_NEVER: none. */
+extern _Atomic uint64_t devices_due;
+/* Polls those that are due. Boot processor. */
 void devices_poll(uint64_t now);
 /* Stops all, the last one added first, and forgets them. Firmware's world; no other processor is in ours. */
 void devices_stop(void);

@@ -16,8 +16,13 @@
 
 #define BIT(n)          (1ul << (n))
 #define ARRAY_SIZE(a)   (sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b)       ((a) < (b) ? (a) : (b))
-#define MAX(a, b)       ((a) > (b) ? (a) : (b))
+/* Each argument is evaluated once: it may be read from what others write, or do something. */
+#define MIN(a, b)       PICK(a, <, b, __COUNTER__)
+#define MAX(a, b)       PICK(a, >, b, __COUNTER__)
+#define PICK(a, op, b, n)   PICK_NAMED(a, op, b, n)
+#define PICK_NAMED(a, op, b, n) (__extension__({ \
+    __typeof__(true ? (a) : (b)) x_##n = (a), y_##n = (b); \
+    x_##n op y_##n ? x_##n : y_##n; }))
 #define ALIGN_DOWN(x, a) ((x) & ~((uint64_t)(a) - 1))
 #define ALIGN_UP(x, a)  ALIGN_DOWN((x) + (uint64_t)(a) - 1, a)
 #define container_of(p, type, member) ((type *)((char *)(p) - offsetof(type, member)))

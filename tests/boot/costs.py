@@ -11,7 +11,7 @@ import lab
 # write to a 4 KiB page that must be zeroed then.
 MEMORY_LIMITS = {"touch_small": 256, "touch_large": 20 * 512, "cow_break": 1500, "touch_dirty": 700}
 # From one vCPU to another of its VM: when the first halts, and when it spins with PAUSE (a turn is 500,000 ticks).
-TURN_LIMITS = {"switch": ("vCPU switch", 900), "spin": ("spin", 20000)}
+TURN_LIMITS = {"switch": ("vCPU switch", 930), "spin": ("spin", 20000)}
 
 
 @lab.scenario("first-touch", seconds=150)

@@ -60,7 +60,7 @@ static int setup(void **state)
 
 static void test_none(void **state)
 {
-    assert_int_equal(devices_due(), DEVICE_NEVER);
+    assert_int_equal(atomic_load(&devices_due), DEVICE_NEVER);
     devices_poll(5);
 }
 
@@ -71,18 +71,18 @@ static void test_polled_when_due(void **state)
     seen[1].answer = 300 * US;
     device_add(&device[0]);
     device_add(&device[1]);
-    assert_int_equal(devices_due(), 0);
+    assert_int_equal(atomic_load(&devices_due), 0);
     devices_poll(100 * US);
     assert_int_equal(seen[0].polls, 1);
     assert_int_equal(seen[1].at, 100 * US);
-    assert_int_equal(devices_due(), 300 * US);
+    assert_int_equal(atomic_load(&devices_due), 300 * US);
     devices_poll(300 * US - 1);
     assert_int_equal(seen[1].polls, 1);
     seen[1].answer = DEVICE_NEVER;
     devices_poll(300 * US);
     assert_int_equal(seen[1].polls, 2);
     assert_int_equal(seen[0].polls, 1);
-    assert_int_equal(devices_due(), 1000 * US);
+    assert_int_equal(atomic_load(&devices_due), 1000 * US);
     devices_poll(1001 * US);
     assert_int_equal(seen[0].polls, 2);
     assert_int_equal(seen[1].polls, 2);
@@ -94,7 +94,7 @@ static void test_gap(void **state)
     seen[0].answer = 5;
     device_add(&device[0]);
     devices_poll(100 * US);
-    assert_int_equal(devices_due(), 100 * US + DEVICE_GAP_US * US);
+    assert_int_equal(atomic_load(&devices_due), 100 * US + DEVICE_GAP_US * US);
 }
 
 /* Only an earlier time than the one it had is news to the boot processor. */
@@ -105,10 +105,10 @@ static void test_wake(void **state)
     devices_poll(100 * US);
     device_wake(&device[0], 2000 * US);
     assert_int_equal(calls, 0);
-    assert_int_equal(devices_due(), 1000 * US);
+    assert_int_equal(atomic_load(&devices_due), 1000 * US);
     device_wake(&device[0], 200 * US);
     assert_int_equal(calls, 1);
-    assert_int_equal(devices_due(), 200 * US);
+    assert_int_equal(atomic_load(&devices_due), 200 * US);
     device_wake(&device[0], 200 * US);
     assert_int_equal(calls, 1);
 }
@@ -120,7 +120,7 @@ static void test_wake_while_polled(void **state)
     seen[0].wakes_itself = true;
     device_add(&device[0]);
     devices_poll(100 * US);
-    assert_int_equal(devices_due(), 0);
+    assert_int_equal(atomic_load(&devices_due), 0);
     assert_int_equal(calls, 1);
 }
 
@@ -131,7 +131,7 @@ static void test_stop(void **state)
     devices_stop();
     assert_int_equal(seen[1].order, 1);
     assert_int_equal(seen[0].order, 2);
-    assert_int_equal(devices_due(), DEVICE_NEVER);
+    assert_int_equal(atomic_load(&devices_due), DEVICE_NEVER);
     device[1].stop = NULL;
     device_add(&device[1]);
     devices_stop();
