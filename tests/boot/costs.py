@@ -17,8 +17,8 @@ TURN_LIMITS = {"switch": ("vCPU switch", 930), "spin": ("spin", 20000)}
 @lab.scenario("first-touch", seconds=150)
 def first_touch(t):
     figures = {}
-    for name, extra in (("zeroed", ""), ("dirty", "dirty")):
-        section = lab.vm_section("one", "memory.elf", memory=64, extra=extra) + "ramdisk = \\guests\\file\n" * 2
+    for name, extra, memory in (("zeroed", "", 64), ("dirty", "dirty", 65)):
+        section = lab.vm_section("one", "memory.elf", memory=memory, extra=extra) + "ramdisk = \\guests\\file\n" * 2
         image = t.image(lab.config(section), lab.kernels("memory") | {"guests/file": os.urandom(1 << 16)}, name=name)
         with t.machine(image, name, cpus=1, memory=384) as m:
             m.wait(f"{name}: the guest has measured", r"^bench: done$", 90)
