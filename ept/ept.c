@@ -5,7 +5,6 @@
 
 /* An EPT entry (SDM vol. 3, tables 29-1 to 29-7). */
 #define E_PROT     0x7ull
-#define E_WB       (6ull << 3)
 #define E_LARGE    BIT(7)
 #define E_ACCESSED BIT(8)
 #define E_DIRTY    BIT(9)
@@ -139,16 +138,11 @@ uint64_t *ept_find_empty(struct ept *ept, struct gpa gpa)
     return present(*e) ? NULL : e;
 }
 
-void ept_fill(uint64_t *entry, struct hpa hpa, enum ept_prot prot)
-{
-    set(entry, hpa.v | prot | E_WB);
-}
-
 void ept_commit(struct ept *ept, struct ept_slot slot, struct hpa hpa, enum ept_prot prot)
 {
     uint64_t old = *slot.entry;
 
-    set(slot.entry, hpa.v | prot | E_WB | (slot.level > EPT_4K ? E_LARGE : 0));
+    set(slot.entry, hpa.v | prot | EPT_WRITE_BACK | (slot.level > EPT_4K ? E_LARGE : 0));
     if (present(old) && ((old & E_ADDR) != hpa.v || (old & E_PROT & ~(uint64_t)prot)))
         ept->generation++;
 }

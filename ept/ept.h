@@ -12,6 +12,7 @@
  * serialises changes to one EPT; processors may walk it meanwhile, and keep what they have read until ept_flush.
  */
 enum ept_prot { EPT_R = 1, EPT_W = 2, EPT_X = 4, EPT_RWX = 7 };
+#define EPT_WRITE_BACK (6ull << 3)
 enum ept_level { EPT_4K = 1, EPT_2M = 2, EPT_1G = 3, EPT_ROOT = 4 };
 
 /* Where tables come from; pages are zeroed and identity-mapped. */
@@ -53,7 +54,10 @@ void ept_commit(struct ept *ept, struct ept_slot slot, struct hpa hpa, enum ept_
  * NULL; and what is to be in it.
  */
 uint64_t *ept_find_empty(struct ept *ept, struct gpa gpa);
-void ept_fill(uint64_t *entry, struct hpa hpa, enum ept_prot prot);
+static inline void ept_fill(uint64_t *entry, struct hpa hpa, enum ept_prot prot)
+{
+    *(volatile uint64_t *)entry = hpa.v | prot | EPT_WRITE_BACK; /* processors may read it at any time: one store */
+}
 /* Clears the entry that maps gpa, whatever its level, if there is one. */
 void ept_clear(struct ept *ept, struct gpa gpa);
 /*

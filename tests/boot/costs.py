@@ -9,7 +9,8 @@ import lab
 
 # Most ticks: a first write to a 4 KiB page, to a 2 MiB page (20 for each 4 KiB), a write that breaks a share, a first
 # write to a 4 KiB page that must be zeroed then.
-MEMORY_LIMITS = {"touch_small": 256, "touch_large": 20 * 512, "cow_break": 1500, "touch_dirty": 700}
+MEMORY_LIMITS = {"touch_small": 250, "touch_large": 20 * 512, "cow_break": 1500, "touch_dirty": 700}
+ZEROING = 4096 // 32            # and at least so many ticks more than from the zeroed stock
 # From one vCPU to another of its VM: when the first halts, and when it spins with PAUSE (a turn is 500,000 ticks).
 TURN_LIMITS = {"switch": ("vCPU switch", 930), "spin": ("spin", 20000)}
 
@@ -26,6 +27,8 @@ def first_touch(t):
             figures |= {what: int(ticks) for what, ticks in re.findall(r"^bench: (\w+) (\d+)$", m.text(), re.M)}
     for what, limit in MEMORY_LIMITS.items():
         t.check(f"{what}: at most {limit} ticks", figures.get(what, limit + 1) <= limit, f"{figures}")
+    zeroing = figures.get("touch_dirty", 0) - figures.get("touch_small", 0)
+    t.check("the last is of a page that was zeroed then", zeroing >= ZEROING, f"{figures}")
     print("first touch: " + ", ".join(f"{what} {ticks}" for what, ticks in figures.items()))
 
 

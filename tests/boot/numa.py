@@ -34,10 +34,10 @@ def numa_fake(t):
 @lab.scenario("numa-tables", seconds=180)
 def numa_tables(t):
     """The machine's ACPI tables say what its nodes are; a VM has its memory from the node of its processor."""
-    script = "\r\n".join(("@echo -off", "fs0:", "\\nodes.efi", "\\EFI\\mirrorball\\mirrorball.efi -cfg=\\t.conf", "")).encode()
+    script = "\r\n".join(("@echo -off", "fs0:", "\\nodes.efi", "\\EFI\\mirrorball\\mirrorball.efi -cfg=\\t.conf", ""))
     config = lab.config(lab.vm_section("odd", "crash.elf", extra="keep", memory=64) + "cpus = 1\n",
                         lab.vm_section("hunter", "crash.elf", extra="hunt") + "cpus = 0\n")
-    files = lab.kernels("crash") | lab.helper("nodes") | {"startup.nsh": script, "t.conf": config.encode()}
+    files = lab.kernels("crash") | lab.helper("nodes") | {"startup.nsh": script.encode(), "t.conf": config.encode()}
     with t.machine(t.image(None, files, "shell"), cpus=2, memory=512) as m:
         m.start_script()
         m.wait("the tables are there", r"^nodes: tables installed")
@@ -47,9 +47,8 @@ def numa_tables(t):
         m.focus("the monitor")
         answer = m.command("numa")
         rows = {r[4]: r for r in re.findall(r"^ +(\d) +(\d+) +(\d+)  (\d+ \d+)\n +cpus (\d+)$", answer, re.M)}
-        t.check("each processor is on its node, as far from the other as the SLIT says",
-                {cpu: r[3] for cpu, r in rows.items()} == {cpu: "10 17" if r[0] == "0" else "17 10"
-                                                          for cpu, r in rows.items()} and set(rows) == {"0", "1"}, answer)
+        t.need("each processor is on its node, as far from the other as the SLIT says", set(rows) == {"0", "1"} and
+               all(r[3] == ("10 17" if r[0] == "0" else "17 10") for r in rows.values()), answer)
         t.check("each has its memory", all(150 < int(r[1]) + int(r[2]) <= 256 for r in rows.values()), answer)
         t.check("a VM's memory is where its processor is", int(rows["1"][2]) >= 64 > int(rows["0"][2]), answer)
         m.send("exit\r")
