@@ -7,7 +7,7 @@
 static const char *mode_of(const struct blk_disk *d)
 {
     if (d->layer.log)
-        return "cow,persist";
+        return d->layer.fleeting ? "cow,discard, in a log" : "cow,persist";
     return d->readonly ? "readonly" : d->layer.exclusive ? "exclusive" : "cow,discard";
 }
 
@@ -89,7 +89,7 @@ static void change(const char *name, const char *number, enum persist_how how)
     }
     err = parse_disk(number, &n) ? vm_log_task(vm, n, how) : -EINVAL;
     if (err == -EINVAL)
-        monitor_print("%s has no disk %s with a log (cow,persist)\n", name, number);
+        monitor_print("%s has no disk %s with a log (cow,persist or cow,discard=LOG)\n", name, number);
     else if (err)
         monitor_print("%s is %s: it is done when the VM starts next (vm reset %s)\n", name, vm_state_name(vm), name);
 }

@@ -136,7 +136,7 @@ static int open_log(struct vm *vm, unsigned n, struct blk_disk *d, enum persist_
     }
     if (err)
         return refuse(vm, file, err, why);
-    if (how != PERSIST_OPEN)
+    if (how == PERSIST_COMMIT || (how == PERSIST_RESET && !d->layer.fleeting))
         log_info("vm %s: disk %u: its log is empty now%s", vm->config->name, n,
                  write ? ", and the image has what was in it" : "");
     return 0;
@@ -146,7 +146,7 @@ static int open_log(struct vm *vm, unsigned n, struct blk_disk *d, enum persist_
 static int add_layer(struct vm *vm, unsigned n, struct image *image, const char *file)
 {
     const struct config_disk *c = &vm->config->disk[n];
-    enum persist_how how = vm->log_task[n];
+    enum persist_how task = vm->log_task[n], how = task == PERSIST_OPEN && c->fresh ? PERSIST_RESET : task;
     struct blk_disk *d;
     int err = claim(vm, image, c->exclusive, file);
 
@@ -156,6 +156,7 @@ static int add_layer(struct vm *vm, unsigned n, struct image *image, const char 
     d->readonly = c->readonly;
     d->share = !vm->config->share_off;
     d->layer.exclusive = c->exclusive;
+    d->layer.fleeting = c->fresh;
     vm->log_task[n] = PERSIST_OPEN; /* whether it can be done or not: the next start is one like any other */
     return c->persist ? open_log(vm, n, d, how) : 0;
 }

@@ -264,19 +264,27 @@ static int set_disk_place(struct parser *p, struct config_disk *disk, struct spa
     return set_file(p, &disk->image, text);
 }
 
-/* cow,discard, cow,persist=WHAT, exclusive, readonly or dax; *log: where the WHAT is. */
+/* True: it begins with KEY=, and *value is what follows. */
+static bool has_value(struct span text, const char *key, struct span *value)
+{
+    size_t n = strlen(key);
+
+    if (text.n <= n || memcmp(text.s, key, n) || text.s[n] != '=')
+        return false;
+    *value = trim((struct span){ text.s + n + 1, text.n - n - 1 });
+    return true;
+}
+
+/* cow,discard, cow,discard=WHAT, cow,persist=WHAT, exclusive, readonly or dax; *log: where the WHAT is. */
 static bool set_disk_mode(struct config_disk *disk, struct span mode, struct span *log)
 {
-    static const char persist[] = "persist=";
     struct span word = { "", 0 }, rest = mode;
-    size_t n = sizeof(persist) - 1;
 
     next_part(&rest, &word);
     if (span_is(word, "cow") && rest.s) {
         rest = trim(rest);
-        disk->persist = rest.n >= n && !memcmp(rest.s, persist, n);
-        if (disk->persist)
-            *log = trim((struct span){ rest.s + n, rest.n - n });
+        disk->fresh = has_value(rest, "discard", log);
+        disk->persist = disk->fresh || has_value(rest, "persist", log);
         return disk->persist || span_is(rest, "discard");
     }
     disk->readonly = span_is(word, "readonly");
@@ -298,8 +306,8 @@ static int set_disk(struct parser *p, const char *value)
     disk->memory = take_last(&mode, "memory");
     next_part(&mode, &path);
     if (!set_disk_mode(disk, mode, &log))
-        return config_fail(p, "expected PATH,cow,discard, PATH,cow,persist=PATH, PATH,exclusive, PATH,readonly or "
-                           "PATH,dax, found \"%.*s\"", SHOWN, value);
+        return config_fail(p, "expected PATH,cow,discard, PATH,cow,discard=PATH, PATH,cow,persist=PATH, "
+                           "PATH,exclusive, PATH,readonly or PATH,dax, found \"%.*s\"", SHOWN, value);
     err = set_disk_place(p, disk, path);
     if (!err && disk->persist)
         err = set_disk_place(p, &p->vm->log[disk - p->vm->disk], log);

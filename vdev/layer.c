@@ -467,7 +467,7 @@ int layer_flush(struct layer *l, struct layer_io *io)
 {
     int err;
 
-    if (in_memory(l))
+    if (in_memory(l) || l->fleeting)
         return 0;
     spin_lock(&l->lock);
     err = l->log ? persist_flush(l->log, &io->wait->ticket) : flush_storage(l, io->wait);

@@ -26,6 +26,7 @@ struct layer {
     struct image *image;
     bool exclusive;
     struct persist *log;
+    bool fleeting;             /* with a log, which need not outlive a power cut: flushes have nothing to do */
     struct spinlock lock;      /* guards the rest, and the log */
     struct block_map own;
     uint64_t pages;            /* blocks that it has of its own */

@@ -20,6 +20,29 @@ def section(name, mark):
         "disk = \\guests\\image,cow,discard\ndisk = \\guests\\image,readonly\n"
 
 
+@lab.scenario("disk-log-discarded", seconds=120)
+def disk_log_discarded(t):
+    """What a VM writes lies in a log on the machine's disk, and is gone when it is reset."""
+    import power_cuts
+    section = lab.vm_section("one", "powercut.elf", memory=16) + "disk = \\guests\\base.img,cow,discard=\\guests\\one.log\n"
+    image = t.image(lab.config(section), lab.kernels("powercut") | {
+        "guests/base.img": power_cuts.base(), "guests/one.log": bytes(power_cuts.LOG_BLOCKS * 4096)})
+    with t.machine(image, cpus=1, memory=256, arguments=["--writable"]) as m:
+        since = m.mark()
+        for start in ("first start", "after a reset"):
+            m.wait(f"{start}: the disk is as its image", r"powercut: disk 0: safe 0, last 0, 0 blocks are wrong$", since=since)
+            m.wait(f"{start}: writes and flushes go on", r"powercut: disk 0: flushed \d{3,}$", since=since)
+            info = m.command("disk info")
+            used = re.search(r"cow,discard, in a log(?:.*\n)*?  log: (\d+) of \d+ blocks used", info)
+            t.check(f"{start}: what it has written is in the log", used and int(used[1]) > 50, info)
+            since = m.mark()
+            m.command("vm reset one")
+        t.check("no write or flush has failed", not m.find("FAIL: a"), m.report())
+        m.command("exit")
+        m.wait("Mirrorball leaves", r"^mirrorball: exit success$", 60)
+    t.check("the image is what it was", power_cuts.file_of(t, image, "guests/base.img")[1] == power_cuts.base())
+
+
 @lab.scenario("disks", seconds=240)
 def disks(t):
     files = lab.kernels("blk") | {"guests/image": image()}

@@ -492,6 +492,20 @@ static void test_model_persist(void **state)
     assert_true(f.commits > 100);
 }
 
+/* A log that need not outlive a power cut works the same, and commits only to get room. */
+static void test_model_fleeting(void **state)
+{
+    struct persist_figures f;
+
+    add_vm(0, false);
+    add_log(0);
+    blk[0].disk[0].layer.fleeting = true;
+    check_model(0, 3000);
+    assert_memory_equal(disk.seen, file, sizeof(file));
+    persist_count(blk[0].disk[0].layer.log, &f);
+    assert_in_range(f.commits, 1, 100);
+}
+
 /* What the cache holds is bounded, and what is being read is not taken away. */
 static void test_cache_limit(void **state)
 {
@@ -518,7 +532,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_waits), T(test_out_of_order), T(test_one_read_for_two), T(test_errors), T(test_read_ahead),
         T(test_exclusive), T(test_halves), T(test_write_errors), T(test_teardown), T(test_many),
-        T(test_model_memory), T(test_model_exclusive), T(test_model_persist), T(test_cache_limit),
+        T(test_model_memory), T(test_model_exclusive), T(test_model_persist), T(test_model_fleeting),
+        T(test_cache_limit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

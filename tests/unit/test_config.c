@@ -598,8 +598,8 @@ static void test_vifs(void **state)
 }
 
 #define BAD_DISK(value) \
-    bad(VM("disk = " value), "m.conf:4: disk: expected PATH,cow,discard, PATH,cow,persist=PATH, PATH,exclusive, " \
-        "PATH,readonly or PATH,dax, found \"" value "\"")
+    bad(VM("disk = " value), "m.conf:4: disk: expected PATH,cow,discard, PATH,cow,discard=PATH, " \
+        "PATH,cow,persist=PATH, PATH,exclusive, PATH,readonly or PATH,dax, found \"" value "\"")
 
 #define SHARED(name, domain, value) \
     "[vm " name "]\nkernel = k\nmemory = 8\n" domain "\nsegment = " value "\n"
@@ -670,7 +670,12 @@ static void test_disks(void **state)
     assert_string_equal(config.vm[0].disk[2].image.path, "disk=1");
     assert_string_equal(config.vm[0].log[2].image.path, "partition=12-3");
     assert_int_equal(config.vm[0].log[2].kind, CONFIG_DISK_PARTITION);
+    good(VM("disk = d,cow,discard=\\a.log\ndisk = d,cow,discard\ndisk = d,cow,persist=\\b.log"));
+    assert_true(config.vm[0].disk[0].persist && config.vm[0].disk[0].fresh);
+    assert_string_equal(config.vm[0].log[0].image.path, "\\a.log");
+    assert_false(config.vm[0].disk[1].persist || config.vm[0].disk[1].fresh || config.vm[0].disk[2].fresh);
     bad(VM("disk = a,cow,persist="), "m.conf:4: disk: expected a path such as \\guests\\vmlinuz, found nothing");
+    bad(VM("disk = a,cow,discard="), "m.conf:4: disk: expected a path such as \\guests\\vmlinuz, found nothing");
     bad(VM("disk = a,exclusive,memory"),
         "m.conf:4: disk: exclusive writes to where the image is, expected no memory, found \"a,exclusive,memory\"");
     BAD_DISK("");
@@ -678,6 +683,7 @@ static void test_disks(void **state)
     BAD_DISK("\\root.img,cow");
     BAD_DISK("\\root.img,cow,persist");
     BAD_DISK("\\root.img,cow,discard,more");
+    BAD_DISK("\\root.img,cow,discarded=a");
     BAD_DISK("\\root.img,readonly,more");
     BAD_DISK("\\root.img,readonly,");
     BAD_DISK("\\root.img,exclusive,more");
