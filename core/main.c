@@ -253,7 +253,7 @@ static int prepare(const struct boot_info *boot)
     }
     choose_apicv(boot->config);
     choose_placement(boot->config);
-    reclaim_set_cache(image_let_go);
+    reclaim_set_cache(image_look);
     vm_disks_init();
     err = commons_init();
     if (err) {

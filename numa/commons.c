@@ -303,15 +303,17 @@ static uint64_t take_from(uint64_t b, uint32_t *list)
     return n;
 }
 
-struct hpa commons_take_copies(uint64_t pages)
+struct hpa commons_take_copies(uint64_t pages, uint64_t *bucket, uint64_t n_buckets)
 {
+    uint64_t b = *bucket, end = copy_count ? MIN(b + n_buckets, mask + 1) : b, n = 0;
     uint32_t list = 0;
 
-    for (uint64_t b = 0, n = 0; copy_count && b <= mask && n < pages; b++) {
+    for (; b < end && n < pages; b++) {
         spin_lock(lock_of(b));
         n += take_from(b, &list);
         spin_unlock(lock_of(b));
     }
+    *bucket = copy_count && b <= mask ? b : 0;
     return frame_page(list);
 }
 

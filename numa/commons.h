@@ -45,10 +45,11 @@ uint8_t commons_nodes(struct hpa page);
 /* Makes copies on these nodes, which have none, as far as they have memory. How many. One processor at a time. */
 unsigned commons_copy(struct hpa page, uint8_t nodes);
 /*
- * Takes about this many copies, if there are, out of the chains, where nobody finds them any more. They are to be freed
- * by commons_free_copies once no processor reaches them. HPA_NONE: there are none.
+ * Takes about this many copies, if there are, out of chains, where nobody finds them any more; of so many chains, from
+ * *bucket on, which says where to go on then, 0: it was the last. They are to be freed by commons_free_copies once no
+ * processor reaches them. HPA_NONE: these have none.
  */
-struct hpa commons_take_copies(uint64_t pages);
+struct hpa commons_take_copies(uint64_t pages, uint64_t *bucket, uint64_t n_buckets);
 /* How many. */
 uint64_t commons_free_copies(struct hpa first);
 

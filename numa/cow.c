@@ -122,7 +122,7 @@ static int own_shared(struct pmap *pmap, uint64_t *e, struct gpa gpa, unsigned n
     uint64_t *count = pmap_shared_like(pmap, old);
 
     if (commons_withdraw(old, &page)) {
-        if (pmap->nodes > 1) /* copies may be mapped, also some that move_reclaim has just taken */
+        if (pmap->nodes > 1) /* copies may be mapped, also some that reclaim has taken */
             pmap_detach(pmap, gpa);
         commons_free_copies(page);
         claim(pmap, old, gpa);

@@ -181,8 +181,7 @@ void move_share(struct pmap *pmap, struct gpa gpa, struct hpa page, uint8_t node
         pmap_detach(pmap, gpa);
 }
 
-/* After this no processor of the VM reaches copies that the commons no longer have. */
-static void detach_copies(struct pmap *pmap, uint64_t number)
+void move_detach_taken(struct pmap *pmap, uint64_t number)
 {
     struct gpa base = pmap_chunk_base(pmap, number);
     uint64_t chunk = pmap->chunks[number];
@@ -198,51 +197,17 @@ static void detach_copies(struct pmap *pmap, uint64_t number)
         pmap_detach_chunk(pmap, base);
 }
 
-/* The same for copies of shared pages: first nobody can map them any more, then nobody does, then they go. */
-static uint64_t reclaim_shared(uint64_t pages)
-{
-    struct hpa copies = commons_take_copies(pages);
-
-    for (uint16_t id = 1; copies.v && id <= PMAP_MAX_ID; id++) {
-        struct pmap *pmap = pmap_get(id);
-
-        for (uint64_t c = 0; pmap && c < pmap_chunk_count(pmap); c++)
-            detach_copies(pmap, c);
-        if (pmap)
-            spin_unlock(&pmap->lock);
-    }
-    return commons_free_copies(copies);
-}
-
-/* All that one chunk has. */
-static void reclaim_chunk(struct pmap *pmap, uint64_t number)
+uint64_t move_drop_some(struct pmap *pmap, uint64_t number, uint64_t pages)
 {
     struct gpa base = pmap_chunk_base(pmap, number);
-    uint64_t chunk = pmap->chunks[number];
+    uint64_t chunk = pmap->chunks[number], before = pmap->moves.replicas, goal = before - MIN(before, pages);
 
-    for (uint64_t i = 0; chunk && !(chunk & P_LARGE) && i < CHUNK_PAGES; i++) {
+    for (uint64_t i = 0; chunk && !(chunk & P_LARGE) && i < CHUNK_PAGES && pmap->moves.replicas > goal; i++) {
         struct gpa gpa = GPA(base.v + i * PAGE_SIZE);
         uint64_t *e = pmap_entry(chunk, gpa);
 
         if (*e & P_REPLICAS)
             move_collapse(pmap, e, gpa, page_of(move_page(*e))->node);
     }
-}
-
-uint64_t move_reclaim(uint64_t pages)
-{
-    uint64_t sum = 0;
-
-    for (uint16_t id = 1; id <= PMAP_MAX_ID && sum < pages; id++) {
-        struct pmap *pmap = pmap_get(id);
-        uint64_t before = pmap ? pmap->moves.replicas : 0, goal = before - MIN(before, pages - sum);
-
-        for (uint64_t c = 0; pmap && pmap->moves.replicas > goal && c < pmap_chunk_count(pmap); c++)
-            reclaim_chunk(pmap, c);
-        if (!pmap)
-            continue;
-        sum += before - pmap->moves.replicas;
-        spin_unlock(&pmap->lock);
-    }
-    return sum + (sum < pages ? reclaim_shared(pages - sum) : 0);
+    return before - pmap->moves.replicas;
 }

@@ -6,7 +6,7 @@
 
 /*
  * Migration, replication and collapse: the steps that change on which nodes a private page of guest memory is. The
- * guest never notices. The pmap's lock is held, but for move_reclaim.
+ * guest never notices. The pmap's lock is held.
  *
  * A replicated page is a chain: its pmap entry names the newest copy (PAGE_REPLICA), each copy the next, the last one
  * the page itself. All are mapped read-only, each on its node; nodes without one use the page itself. A shared page has
@@ -33,5 +33,7 @@ struct hpa move_page(uint64_t e);
 /* Lets the copies of an entry go that nobody can reach any more; returns the page itself. */
 struct hpa move_drop_copies(struct pmap *pmap, uint64_t e);
 
-/* Lets copies go, at least this many pages if there are so many; returns how many. No pmap's lock is held. */
-uint64_t move_reclaim(uint64_t pages);
+/* Of one chunk: lets about so many copies of its pages go, if there are; how many. */
+uint64_t move_drop_some(struct pmap *pmap, uint64_t number, uint64_t pages);
+/* After this no processor reaches copies of shared pages in this chunk that the commons no longer have. */
+void move_detach_taken(struct pmap *pmap, uint64_t number);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
 #include "numa/reclaim.h"
+#include "numa/commons.h"
 #include "numa/hash.h"
 #include "numa/move.h"
 
@@ -12,21 +13,62 @@
 #define RECLAIM_PAGES 64u      /* at a time */
 #define RECLAIM_TRIES 8u
 #define RECLAIM_STEPS 8u       /* in a row */
-#define STEP_EFFORT   1024u    /* of one step: a large page looked at is 64, a chunk without one 1 */
-#define LARGE_EFFORT  64u
+#define STEP_EFFORT   1024u    /* of one step */
+#define TABLE_EFFORT  4u
+#define LARGE_EFFORT  64u      /* 2 MiB looked at; a table of shared pages, each looked for in all EPTs */
+#define BUCKETS       1024u    /* of the commons, for TABLE_EFFORT */
+#define COPIES_TAKEN  4096u    /* at once, for then all VMs are gone through */
 #define ZEROS_WORTH   16u      /* more than the tables that a split costs: the pmap's, and one for each EPT */
 
 struct zeros { uint64_t map[CHUNK_PAGES / 64]; unsigned count; };
 
-static struct spinlock lock;   /* one processor at a time; above the images' and the registry's */
-static uint64_t (*cache)(uint64_t pages);
-static struct reclaim_figures found_so_far;
-static uint16_t id_at = 1;   /* where the search for zeros goes on */
-static uint64_t chunk_at;
-static bool searching;         /* for zeros, since some steps, in vain */
-static unsigned passed;        /* VMs gone through meanwhile */
+/* On the way round the chunks of all VMs, a part at a time. */
+struct way {
+    uint16_t id;
+    uint64_t chunk;
+    unsigned passed;           /* VMs, since something was found */
+};
 
-void reclaim_set_cache(uint64_t (*let_go)(uint64_t pages)) { cache = let_go; }
+static struct spinlock lock;   /* one processor at a time; above the images' and the registry's */
+static bool (*cache)(uint64_t pages, unsigned *effort, uint64_t *found);
+static struct reclaim_figures found_so_far;
+static bool searching;         /* since some steps, in vain */
+static unsigned source_at;     /* where the search goes on */
+static unsigned step_effort = STEP_EFFORT;
+
+void reclaim_set_cache(bool (*look)(uint64_t pages, unsigned *effort, uint64_t *found)) { cache = look; }
+
+static void spend(unsigned *effort, unsigned n) { *effort -= MIN(*effort, n); }
+
+/*
+ * Visits chunks; visit moves *chunk on, may stay where there is more, and returns how many pages it has found. The
+ * pmap's lock is held. True: it was once round in vain.
+ */
+typedef uint64_t (*visit_fn)(struct pmap *pmap, uint64_t *chunk, uint64_t pages, unsigned *effort);
+
+static bool go_round(struct way *w, visit_fn visit, uint64_t pages, unsigned *effort, uint64_t *found)
+{
+    bool over;
+
+    while (*found < pages && *effort && w->passed <= PMAP_MAX_ID) {
+        struct pmap *pmap = pmap_get(w->id);
+
+        if (pmap && w->chunk < pmap_chunk_count(pmap)) {
+            *found += visit(pmap, &w->chunk, pages - *found, effort);
+        } else {
+            w->id = (uint16_t)(w->id % PMAP_MAX_ID + 1);
+            w->chunk = 0;
+            w->passed++;
+            spend(effort, 1);
+        }
+        if (pmap)
+            spin_unlock(&pmap->lock);
+    }
+    over = w->passed > PMAP_MAX_ID;
+    if (over || *found)
+        w->passed = 0;
+    return over && !*found;
+}
 
 static bool has(const struct zeros *z, unsigned i) { return z->map[i / 64] & BIT(i % 64); }
 
@@ -93,48 +135,100 @@ static uint64_t drop_zeros(struct pmap *pmap, uint64_t number)
     return z.count - 1;
 }
 
-/* One chunk of the search, or the step to the next VM; returns the effort. */
-static unsigned search_on(uint64_t *sum)
+static uint64_t visit_zeros(struct pmap *pmap, uint64_t *chunk, uint64_t pages, unsigned *effort)
 {
-    struct pmap *pmap = pmap_get(id_at);
-    unsigned effort = 1;
+    (void)pages;
+    spend(effort, pmap->chunks[*chunk] & P_LARGE ? LARGE_EFFORT : 1);
+    return drop_zeros(pmap, (*chunk)++);
+}
 
-    if (pmap && chunk_at < pmap_chunk_count(pmap)) {
-        effort = pmap->chunks[chunk_at] & P_LARGE ? LARGE_EFFORT : 1;
-        *sum += drop_zeros(pmap, chunk_at++);
-    } else {
-        id_at = (uint16_t)(id_at % PMAP_MAX_ID + 1);
-        chunk_at = 0;
-        passed++;
+static bool from_zeros(uint64_t pages, unsigned *effort, uint64_t *found)
+{
+    static struct way way = { .id = 1 };
+
+    return go_round(&way, visit_zeros, pages, effort, found);
+}
+
+static uint64_t visit_copies(struct pmap *pmap, uint64_t *chunk, uint64_t pages, unsigned *effort)
+{
+    uint64_t n;
+
+    if (!pmap->moves.replicas) {
+        *chunk = pmap_chunk_count(pmap);
+        return 0;
     }
-    if (pmap)
-        spin_unlock(&pmap->lock);
-    return effort;
+    spend(effort, TABLE_EFFORT);
+    n = move_drop_some(pmap, *chunk, pages);
+    *chunk += n < pages;
+    return n;
 }
 
-/* A step of the search, which is over when it has been once round all large pages without finding anything. */
-static uint64_t from_zeros(uint64_t pages)
+static bool from_copies(uint64_t pages, unsigned *effort, uint64_t *found)
 {
-    uint64_t sum = 0;
+    static struct way way = { .id = 1 };
 
-    for (unsigned effort = 0; effort < STEP_EFFORT && sum < pages && passed <= PMAP_MAX_ID;)
-        effort += search_on(&sum);
-    searching = !sum && passed <= PMAP_MAX_ID;
-    if (!searching)
-        passed = 0;
-    return sum;
+    return go_round(&way, visit_copies, pages, effort, found);
 }
 
+static uint64_t visit_taken(struct pmap *pmap, uint64_t *chunk, uint64_t pages, unsigned *effort)
+{
+    (void)pages;
+    spend(effort, pmap->chunks[*chunk] ? LARGE_EFFORT : 1);
+    move_detach_taken(pmap, (*chunk)++);
+    return 0;
+}
+
+/* Copies of shared pages: first nobody can map them any more, then nobody does, then they go. */
+static bool from_shared_copies(uint64_t pages, unsigned *effort, uint64_t *found)
+{
+    static struct way way = { .id = 1 };
+    static struct hpa taken;
+    static uint64_t bucket;
+    uint64_t none = 0;
+
+    (void)pages;
+    while (!taken.v && *effort) {
+        taken = commons_take_copies(COPIES_TAKEN, &bucket, BUCKETS);
+        spend(effort, TABLE_EFFORT);
+        if (!taken.v && !bucket)
+            return true;
+    }
+    if (taken.v && go_round(&way, visit_taken, 1, effort, &none)) {
+        *found += commons_free_copies(taken);
+        taken = HPA_NONE;
+    }
+    return false;
+}
+
+static bool from_cache(uint64_t pages, unsigned *effort, uint64_t *found)
+{
+    return !cache || cache(pages, effort, found);
+}
+
+/* Each adds to *found; true: there is nothing. False and nothing found: it is not through. */
+static const struct {
+    bool (*look)(uint64_t pages, unsigned *effort, uint64_t *found);
+    uint64_t *sum;
+} sources[] = {
+    { from_copies, &found_so_far.replicas },
+    { from_shared_copies, &found_so_far.replicas },
+    { from_cache, &found_so_far.cached },
+    { from_zeros, &found_so_far.zeros },
+};
+
+/* What there is at the first source that has some; 0 and source_at not past the last one: the search goes on there. */
 static uint64_t reclaim(uint64_t pages)
 {
-    uint64_t replicas = searching ? 0 : move_reclaim(pages);
-    uint64_t cached = cache && !searching && replicas < pages ? cache(pages - replicas) : 0;
-    uint64_t zeros = replicas + cached < pages ? from_zeros(pages - replicas - cached) : 0;
+    unsigned effort = step_effort;
+    uint64_t found = 0;
 
-    found_so_far.replicas += replicas;
-    found_so_far.cached += cached;
-    found_so_far.zeros += zeros;
-    return replicas + cached + zeros;
+    while (!found && source_at < ARRAY_SIZE(sources) && effort) {
+        bool nothing = sources[source_at].look(pages, &effort, &found);
+
+        *sources[source_at].sum += found;
+        source_at += nothing;
+    }
+    return found;
 }
 
 enum reclaim_result reclaim_some(unsigned *tries)
@@ -145,7 +239,11 @@ enum reclaim_result reclaim_some(unsigned *tries)
         return RECLAIM_NOTHING;
     spin_lock(&lock);
     found_so_far.calls += !searching;
-    result = reclaim(RECLAIM_PAGES) ? RECLAIM_FOUND : searching ? RECLAIM_UNFINISHED : RECLAIM_NOTHING;
+    result = reclaim(RECLAIM_PAGES) ? RECLAIM_FOUND :
+             source_at < ARRAY_SIZE(sources) ? RECLAIM_UNFINISHED : RECLAIM_NOTHING;
+    searching = result == RECLAIM_UNFINISHED;
+    if (!searching)
+        source_at = 0;
     spin_unlock(&lock);
     *tries += result == RECLAIM_FOUND;
     return result;

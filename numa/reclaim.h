@@ -10,8 +10,12 @@
 struct reclaim_figures { uint64_t calls, replicas, cached, zeros; };
 struct reclaim_figures reclaim_count(void);
 
-/* Who keeps disk blocks that can be read again: lets so many pages go, or all it can; how many. Before the first VM. */
-void reclaim_set_cache(uint64_t (*let_go)(uint64_t pages));
+/*
+ * Who keeps disk blocks that can be read again: lets about so many pages go, adds to *found how many, and goes on there
+ * the next time. *effort goes down by 4 for each 512 blocks looked at; at 0 it ends. True: it was once round in vain.
+ * Before the first VM.
+ */
+void reclaim_set_cache(bool (*look)(uint64_t pages, unsigned *effort, uint64_t *found));
 
 enum reclaim_result {
     RECLAIM_FOUND,             /* a few pages: it is worth another try */
@@ -19,8 +23,8 @@ enum reclaim_result {
     RECLAIM_NOTHING,           /* there is nothing, or others have taken too often what was found */
 };
 /*
- * After an allocation failed: looks for pages, in the memory of 16 large pages at most (32 MiB), and goes on there the
- * next time. tries (0 at the start) counts the calls that found something. Outside of guests; no lock at or below the
+ * After an allocation failed: looks for pages, in 16 large pages at most (32 MiB), or 256 tables of 512 copies or disk
+ * blocks, or what of each makes as much, and goes on there the next time. tries (0 at the start) counts the calls that found something. Outside of guests; no lock at or below the
  * images' is held.
  */
 enum reclaim_result reclaim_some(unsigned *tries);

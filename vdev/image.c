@@ -10,6 +10,8 @@
 #include "numa/reclaim.h"
 
 #define MAX_IMAGES 128u
+#define LEAF_EFFORT 4u         /* numa/reclaim.h */
+#define SWEEPS 3u              /* a part, and twice round: then nothing counts as used */
 
 /* In the map: the page's address, and what it is to the cache. A page that is being read is not the commons' yet. */
 #define READING 1u
@@ -383,35 +385,73 @@ static bool let_go(struct image *image, uint64_t *slot)
     return true;
 }
 
-/* The hand goes on to the map's end at most. Lock held. */
-static uint64_t sweep(struct image *image, uint64_t pages)
+/* The hand goes on to the map's end at most; true: it was there. Lock held. */
+static bool sweep(struct image *image, uint64_t pages, unsigned *effort, uint64_t *found)
 {
-    uint64_t sum = 0, *leaf;
+    uint64_t *leaf = NULL;
 
-    while (sum < pages && (leaf = block_map_leaf(&image->cached, &image->hand))) {
+    while (*found < pages && *effort && (leaf = block_map_leaf(&image->cached, &image->hand))) {
         for (unsigned i = 0; i < BLOCK_MAP_LEAF; i++)
-            sum += let_go(image, &leaf[i]);
+            *found += let_go(image, &leaf[i]);
         image->hand += BLOCK_MAP_LEAF;
+        *effort -= MIN(*effort, LEAF_EFFORT);
     }
-    if (sum < pages)
-        image->hand = 0;
-    return sum;
+    if (*found >= pages || !*effort)
+        return false;
+    image->hand = 0;
+    return true;
+}
+
+/* Where the looking goes on. */
+struct look { unsigned image, sweeps, images; /* images: gone through in vain */ };
+
+/* An image's part, and the step to the next one. Lock of all held. */
+static void look_on(struct look *at, uint64_t pages, unsigned *effort, uint64_t *found)
+{
+    struct image *image = &images[at->image];
+    bool is_one = image->data || image->storage, end = true;
+
+    if (is_one) {
+        spin_lock(&image->lock);
+        end = sweep(image, pages, effort, found);
+        spin_unlock(&image->lock);
+    }
+    if (!end || (is_one && ++at->sweeps < SWEEPS))
+        return;
+    at->image = is_one ? (at->image + 1) % MAX_IMAGES : 0;
+    at->images += is_one;
+    at->sweeps = 0;
+}
+
+bool image_look(uint64_t pages, unsigned *effort, uint64_t *found)
+{
+    static struct look at;
+    unsigned count = 0;
+    bool over;
+
+    spin_lock(&lock);
+    while (count < MAX_IMAGES && (images[count].data || images[count].storage))
+        count++;
+    while (*found < pages && *effort && at.images < count)
+        look_on(&at, pages, effort, found);
+    over = at.images >= count;
+    if (over || *found)
+        at.images = 0;
+    spin_unlock(&lock);
+    return over && !*found;
 }
 
 uint64_t image_let_go(uint64_t pages)
 {
     uint64_t sum = 0;
+    bool over;
 
-    spin_lock(&lock);
-    for (unsigned i = 0; i < MAX_IMAGES && (images[i].data || images[i].storage) && sum < pages; i++) {
-        struct image *image = &images[i];
+    do {
+        unsigned effort = UINT32_MAX;
+        uint64_t found = 0;
 
-        spin_lock(&image->lock);
-        /* Twice round at most: then nothing counts as used. */
-        for (unsigned round = 0; round < 3 && sum < pages; round++)
-            sum += sweep(image, pages - sum);
-        spin_unlock(&image->lock);
-    }
-    spin_unlock(&lock);
+        over = image_look(pages - sum, &effort, &found);
+        sum += found;
+    } while (!over && sum < pages);
     return sum;
 }

@@ -67,5 +67,7 @@ uint32_t image_sectors(const struct image *image, uint64_t block, unsigned block
 
 /* Lets blocks go that nobody has in memory but the cache: so many, or all there are; how many. Any processor. */
 uint64_t image_let_go(uint64_t pages);
+/* The same in parts, for reclaim_set_cache. */
+bool image_look(uint64_t pages, unsigned *effort, uint64_t *found);
 /* So many pages of storages may be in the cache before others are let go for them. Before the first VM. */
 void image_set_limit(uint64_t pages);

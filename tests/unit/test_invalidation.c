@@ -193,7 +193,10 @@ static void run_short(unsigned v)
     if (pick(2))
         gives_back(v, GPA(PAGE_SIZE_2M), CHUNK_PAGES);
     all_use(v);
-    reclaim_again(&(unsigned){ 0 });
+    if (pick(2))
+        reclaim_again(&(unsigned){ 0 });
+    else
+        reclaim_some(&(unsigned){ 0 }); /* the search goes on the next time */
 }
 
 static void one_step(void)
@@ -244,6 +247,7 @@ static const char *run_model(enum mutation m, uint64_t start, uint64_t steps)
         new_vm(v);
     scan_set_rate(1000000);
     sample_init(&eager, true);
+    step_effort = 2 * LARGE_EFFORT;
     for (uint64_t i = 0; i < steps && !violation; i++) {
         one_step();
         if (i % CHECK_EVERY == 0)

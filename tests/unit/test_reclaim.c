@@ -29,7 +29,7 @@ static int setup(void **state)
     fake_percpu_enter(0);
     if (!base)
         base = machine_memory(96 * MIB, 0);
-    reclaim_set_cache(image_let_go);
+    reclaim_set_cache(image_look);
     return base ? 0 : -1;
 }
 
@@ -147,12 +147,46 @@ static void test_disk_blocks_make_room(void **state)
     commons_drop(page[7]);
 }
 
+/* No call looks at more than it is told to; when all have been passed and looked at again, what nobody has is found. */
+static void test_disk_blocks_in_parts(void **state)
+{
+    struct image *image = image_in_memory(file, sizeof(file));
+    struct hpa page[BLOCKS];
+    uint64_t found = 0;
+    unsigned calls = 0;
+
+    for (unsigned b = 0; b < BLOCKS; b++)
+        assert_int_equal(image_page(image, b, 1, false, &page[b]), 0);
+    assert_int_equal(image_let_go(UINT64_MAX), 0); /* somebody has each */
+    for (unsigned b = 0; b < BLOCKS; b++) {
+        commons_drop(page[b]);
+        assert_int_equal(image_page(image, b, 1, false, &page[b]), 0); /* used again */
+        commons_drop(page[b]);
+    }
+    for (bool over = false; !over && !found; calls++) {
+        unsigned effort = 4;
+
+        over = image_look(64, &effort, &found);
+        assert_int_equal(effort, 0);
+        assert_true(!over && found <= 512);
+    }
+    assert_int_equal(calls, 1 + ALIGN_UP(BLOCKS, 512) / 512); /* once round they all count as used */
+    while (image->pages) {
+        found = 0;
+        assert_false(image_look(64, &(unsigned){ 4 }, &found));
+    }
+    for (calls = 0, found = 0; !image_look(64, &(unsigned){ 4 }, &found); calls++)
+        assert_int_equal(found, 0);
+    assert_in_range(calls, 0, 16);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_zeros_make_room, setup),
         cmocka_unit_test_setup(test_bounded_steps, setup),
         cmocka_unit_test_setup(test_disk_blocks_make_room, setup),
+        cmocka_unit_test_setup(test_disk_blocks_in_parts, setup),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
