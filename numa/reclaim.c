@@ -35,6 +35,7 @@ static struct reclaim_figures found_so_far;
 static bool searching;         /* since some steps, in vain */
 static unsigned source_at;     /* where the search goes on */
 static unsigned step_effort = STEP_EFFORT;
+static struct hpa taken_copies; /* of shared pages: out of the commons, but VMs may still map them */
 
 void reclaim_set_cache(bool (*look)(uint64_t pages, unsigned *effort, uint64_t *found)) { cache = look; }
 
@@ -182,20 +183,19 @@ static uint64_t visit_taken(struct pmap *pmap, uint64_t *chunk, uint64_t pages, 
 static bool from_shared_copies(uint64_t pages, unsigned *effort, uint64_t *found)
 {
     static struct way way = { .id = 1 };
-    static struct hpa taken;
     static uint64_t bucket;
     uint64_t none = 0;
 
     (void)pages;
-    while (!taken.v && *effort) {
-        taken = commons_take_copies(COPIES_TAKEN, &bucket, BUCKETS);
+    while (!taken_copies.v && *effort) {
+        taken_copies = commons_take_copies(COPIES_TAKEN, &bucket, BUCKETS);
         spend(effort, TABLE_EFFORT);
-        if (!taken.v && !bucket)
+        if (!taken_copies.v && !bucket)
             return true;
     }
-    if (taken.v && go_round(&way, visit_taken, 1, effort, &none)) {
-        *found += commons_free_copies(taken);
-        taken = HPA_NONE;
+    if (taken_copies.v && go_round(&way, visit_taken, 1, effort, &none)) {
+        *found += commons_free_copies(taken_copies);
+        taken_copies = HPA_NONE;
     }
     return false;
 }

@@ -10,7 +10,7 @@ import lab
 MIB_PAGES = 256
 FILE_MIB = 96
 HOG, HOG_MIB = "hog", 200       # fills memory
-FILES = 8                       # and the other guest, with so many at most
+FILES, FILL_MIB = 8, 180        # and the other guest, with so many files at most, of so many MiB in all
 
 
 def balloon(m):
@@ -50,9 +50,13 @@ def memory_total(m):
     return int(re.search(r"MemTotal: +(\d+) kB", in_guest(m, "grep MemTotal /proc/meminfo"))[1]) // 1024
 
 
-def free_pages_are_reported(t, m):
+def reports_free_pages(t, m):
     until(t, m, "the driver reports free pages by itself", lambda pages: pages > 16 * MIB_PAGES,
           lambda m: balloon(m)[0])
+
+
+def free_pages_are_reported(t, m):
+    reports_free_pages(t, m)
     before = touched(m)
     in_guest(m, f"dd if=/dev/zero of=/tmp/file bs=1M count={FILE_MIB}")
     high = touched(m)
@@ -99,15 +103,17 @@ def free_mib(m):
 
 def fill_machine(t, m):
     """
-    Files in the guest until memory is short. Each is what is missing: a part of it may come to lie where the guest had
-    memory before. They are not zero, for zeros would be found and given back.
+    Files in the guest until memory is short. Each is as big as what is missing, but a part of it may come to lie where the
+    guest has touched memory before and not given it back yet.
     """
     total = lab.memory_of(m).total // MIB_PAGES
+    reports_free_pages(t, m)
+    in_guest(m, f"mkdir /tmp/fill && mount -t tmpfs -o size={FILL_MIB}m none /tmp/fill")
     for number in range(FILES):
         missing = free_mib(m) - total // 20
         if missing <= 0:
             break
-        in_guest(m, f"yes not zero | dd of=/tmp/file{number} bs=1M iflag=fullblock count={missing}")
+        in_guest(m, f"dd if=/dev/zero of=/tmp/fill/{number} bs=1M count={missing}")
     t.need("memory is short, but there is some", 0 < free_mib(m) < total // 16, (free_mib(m), total))
 
 
@@ -123,7 +129,7 @@ def memory_runs_short(t, m):
     since = m.mark()
     m.command(f"vm stop {HOG}")
     m.wait("the other VM stops", rf"^mirrorball: vm {HOG}: off", 60, since)
-    in_guest(m, "rm /tmp/file?")
+    in_guest(m, "umount /tmp/fill")
     until(t, m, "when there is enough again, nothing more is asked for", lambda n: n == 0, squeezed)
     until(t, m, "and it has all again", lambda n: n == 0, lambda m: balloon(m)[2])
 
