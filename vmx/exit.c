@@ -109,7 +109,7 @@ static void exit_pause(struct vcpu *v)
     v->ops->spins(v);
 }
 
-/* Past it, then somebody else has to be found. */
+/* Past it, then somebody else has to be found. What is sent before may wait for processors that are inside an EPT. */
 static enum quick quick_hlt(struct vcpu *v, struct exit_record *r)
 {
     uint64_t next = r->rip + vmread_sure(VMCS_EXIT_INSN_LENGTH), blocking = vmread_sure(VMCS_GUEST_INTERRUPTIBILITY);
@@ -119,6 +119,7 @@ static enum quick quick_hlt(struct vcpu *v, struct exit_record *r)
     vmwrite_sure(VMCS_GUEST_RIP, next);
     if (blocking & (BLOCKING_STI | BLOCKING_MOV_SS))
         vmwrite_sure(VMCS_GUEST_INTERRUPTIBILITY, blocking & ~(uint64_t)(BLOCKING_STI | BLOCKING_MOV_SS));
+    ept_leave();
     v->ops->halt(v);
     return QUICK_LOOK;
 }

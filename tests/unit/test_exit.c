@@ -308,6 +308,7 @@ static void test_short_way(void **state)
     assert_int_equal(try(EXIT_REASON_CPUID), QUICK_DONE);
     vcpu.regs.rcx = MSR_APIC_BASE;
     assert_int_equal(try(EXIT_REASON_RDMSR), QUICK_DONE);
+    atomic_store(&cpu_this()->guest, 0x1000);
     assert_int_equal(try(EXIT_REASON_HLT), QUICK_LOOK);
     assert_int_equal(world.halts, 1);
     vcpu.regs.rax = 0;

@@ -115,7 +115,14 @@ static uint8_t op_cr8(struct vcpu *v) { (void)v; return world.cr8; }
 static void op_set_cr8(struct vcpu *v, uint8_t cr8) { (void)v; world.cr8 = cr8; }
 static bool op_pending(struct vcpu *v) { (void)v; return world.pending; }
 static void op_hypercall(struct vcpu *v) { (void)v; world.hypercalls++; }
-static void op_halt(struct vcpu *v) { (void)v; world.halts++; }
+/* What is done before may wait for processors that are inside an EPT: this one must not be. */
+static void op_halt(struct vcpu *v)
+{
+    (void)v;
+    assert_int_equal(atomic_load(&cpu_this()->guest), 0);
+    world.halts++;
+}
+
 static void op_spins(struct vcpu *v) { (void)v; world.spins++; }
 static void op_idle(struct vcpu *v) { (void)v; world.idles++; }
 static uint64_t op_wallclock(struct vcpu *v) { (void)v; return world.wallclock; }
