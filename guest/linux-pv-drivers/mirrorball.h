@@ -9,14 +9,22 @@
 #include <mirrorball/hypercall.h>
 
 /* A hypercall: its result, or a negative errno. The hypervisor may read and write memory meanwhile. */
+static inline long mirrorball_call5(unsigned long number, unsigned long a, unsigned long b, unsigned long c,
+				    unsigned long d, unsigned long e)
+{
+	register unsigned long r10 asm("r10") = d;
+	register unsigned long r8 asm("r8") = e;
+	long result;
+
+	asm volatile("vmcall" : "=a" (result) : "a" (number), "D" (a), "S" (b), "d" (c), "r" (r10), "r" (r8)
+		     : "memory");
+	return result;
+}
+
 static inline long mirrorball_call4(unsigned long number, unsigned long a, unsigned long b, unsigned long c,
 				    unsigned long d)
 {
-	register unsigned long r10 asm("r10") = d;
-	long result;
-
-	asm volatile("vmcall" : "=a" (result) : "a" (number), "D" (a), "S" (b), "d" (c), "r" (r10) : "memory");
-	return result;
+	return mirrorball_call5(number, a, b, c, d, 0);
 }
 
 static inline long mirrorball_call(unsigned long number, unsigned long a, unsigned long b)

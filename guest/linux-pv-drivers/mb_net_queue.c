@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Copyright (C) 2026 The Mirrorball authors */
+/* Packets there and back: docs/net.md of Mirrorball's tree tells of the ring. */
+#include <linux/etherdevice.h>
+#include <linux/pagemap.h>
+#include <linux/virtio_net.h>
+
+#include "mb_net.h"
+
+static void give_up(struct mb_nic *nic, long error)
+{
+	if (xchg(&nic->broken, true))
+		return;
+	netdev_err(nic->dev, "has stopped (%ld)\n", error);
+	netif_carrier_off(nic->dev);
+}
+
+/* ---- sending; the netdev queue's lock is held */
+
+static struct netdev_queue *txq_of(const struct mb_queue *q)
+{
+	return netdev_get_tx_queue(q->nic->dev, q->index);
+}
+
+/* What the hypervisor has taken; it may have done so when this vCPU was idle. */
+static void reclaim(struct mb_queue *q, int budget)
+{
+	u32 taken = smp_load_acquire(&q->ring->taken); /* before their memory is used again */
+
+	for (; q->done != taken; q->done++)
+		napi_consume_skb(q->skb[q->done % PACKETS], budget);
+	if (netif_tx_queue_stopped(txq_of(q)) && q->submitted - q->done < PACKETS)
+		netif_tx_wake_queue(txq_of(q));
+}
+
+static void call_later(struct mb_queue *q, u64 ns)
+{
+	if (!hrtimer_active(&q->timer))
+		hrtimer_start(&q->timer, ns_to_ktime(ns), HRTIMER_MODE_REL_PINNED);
+}
+
+/* Until all is taken, or nothing more is for now: then an interrupt or the timer tells when to try again. */
+static void call(struct mb_queue *q, int budget)
+{
+	long n;
+
+	do {
+		n = mirrorball_call(MIRRORBALL_CALL_NET_RUN, q->nic->index, q->index);
+		q->calls++;
+	} while (n > 0 && READ_ONCE(q->ring->taken) != q->submitted);
+	if (n < 0)
+		give_up(q->nic, n);
+	q->called = ktime_get_ns();
+	q->waiting_bytes = 0;
+	reclaim(q, budget);
+	if (q->done != q->submitted)
+		call_later(q, RETRY_NS);
+}
+
+/*
+ * Packets that follow closely on each other share a call: at the latest the timer makes it, earlier the hypervisor
+ * looks itself when the vCPU has nothing to do.
+ */
+static void call_or_wait(struct mb_queue *q, int budget)
+{
+	u64 later = READ_ONCE(q->nic->later_us) * NSEC_PER_USEC, since = ktime_get_ns() - q->called;
+
+	if (since >= later || q->waiting_bytes >= LATER_BYTES || q->submitted - q->done >= PACKETS / 2) {
+		call(q, budget);
+		return;
+	}
+	q->later++;
+	call_later(q, later - since);
+}
+
+enum hrtimer_restart mb_net_timer(struct hrtimer *timer)
+{
+	struct mb_queue *q = container_of(timer, struct mb_queue, timer);
+
+	napi_schedule(&q->napi);
+	return HRTIMER_NORESTART;
+}
+
+/* File pages will not be written soon: they are shared with the receiver, not copied. */
+static void set_segment(struct mb_net_segment *s, u64 gpa, u32 bytes, struct page *page)
+{
+	s->gpa = gpa;
+	s->bytes = bytes;
+	s->flags = page && page_mapping(page) ? MB_NET_STAYS : 0;
+}
+
+static unsigned int fill_table(struct mb_queue *q, const struct sk_buff *skb, struct mb_net_segment *table)
+{
+	unsigned int n = 0, i;
+
+	set_segment(&table[n++], virt_to_phys(skb->data), skb_headlen(skb), NULL);
+	for (i = 0; i < skb_shinfo(skb)->nr_frags; i++) {
+		const skb_frag_t *frag = &skb_shinfo(skb)->frags[i];
+
+		set_segment(&table[n++], page_to_phys(skb_frag_page(frag)) + skb_frag_off(frag), skb_frag_size(frag),
+			    skb_frag_page(frag));
+	}
+	return n;
+}
+
+static void set_offload(const struct sk_buff *skb, struct mb_net_offload *o)
+{
+	unsigned int type = skb_shinfo(skb)->gso_type;
+
+	*o = (struct mb_net_offload){ 0 };
+	if (skb->ip_summed != CHECKSUM_PARTIAL)
+		return;
+	o->flags = MB_NET_PARTIAL;
+	o->csum_start = skb_checksum_start_offset(skb);
+	o->csum_offset = skb->csum_offset;
+	if (!skb_is_gso(skb))
+		return;
+	o->gso = type & SKB_GSO_TCPV4 ? MB_NET_GSO_TCP4 : MB_NET_GSO_TCP6;
+	o->gso_bytes = skb_shinfo(skb)->gso_size;
+	if (type & SKB_GSO_TCP_ECN)
+		o->flags |= MB_NET_ECN;
+}
+
+static void push(struct mb_queue *q, struct sk_buff *skb)
+{
+	u32 place = q->submitted % PACKETS;
+	struct mb_net_packet *p = &q->ring->packet[place];
+
+	p->bytes = skb->len;
+	if (skb_is_nonlinear(skb)) {
+		p->segments = fill_table(q, skb, q->table[place]);
+		p->address = virt_to_phys(q->table[place]);
+	} else {
+		p->segments = 0;
+		p->address = virt_to_phys(skb->data);
+	}
+	set_offload(skb, &p->offload);
+	q->skb[place] = skb;
+	q->waiting_bytes += skb->len;
+	u64_stats_update_begin(&q->sent_sync);
+	q->sent.packets++;
+	q->sent.bytes += skb->len;
+	u64_stats_update_end(&q->sent_sync);
+	smp_store_release(&q->ring->submitted, ++q->submitted); /* after the packet */
+}
+
+netdev_tx_t mb_net_xmit(struct sk_buff *skb, struct net_device *dev)
+{
+	struct mb_nic *nic = mb_nic_of(dev);
+	struct mb_queue *q = &nic->queue[skb_get_queue_mapping(skb)];
+
+	if (unlikely(READ_ONCE(nic->broken))) {
+		dev_kfree_skb_any(skb);
+		q->sent.dropped++;
+		return NETDEV_TX_OK;
+	}
+	skb_tx_timestamp(skb);
+	push(q, skb);
+	if (q->submitted - q->done >= PACKETS)
+		netif_tx_stop_queue(txq_of(q));
+	if (!netdev_xmit_more() || netif_tx_queue_stopped(txq_of(q)))
+		call_or_wait(q, 0);
+	return NETDEV_TX_OK;
+}
+
+/* ---- receiving; in NAPI */
+
+/* Pages for the places that have none; those whose packet was copied stay. */
+static void refill(struct mb_queue *q)
+{
+	u32 before = q->posted;
+
+	while (q->posted - q->seen < PAGES) {
+		u32 place = q->posted % PAGES;
+
+		if (!q->page[place])
+			q->page[place] = page_pool_dev_alloc_pages(q->pool);
+		if (!q->page[place])
+			break;
+		q->address[place] = page_to_phys(q->page[place]);
+		q->posted++;
+	}
+	if (q->posted == before)
+		return;
+	smp_store_release(&q->ring->posted, q->posted); /* after the addresses */
+	smp_mb(); /* posted, then hungry; the hypervisor does it the other way round */
+	if (READ_ONCE(q->ring->hungry))
+		mirrorball_call(MIRRORBALL_CALL_NET_RUN, q->nic->index, q->index);
+}
+
+/* Takes the page out of its place. */
+static struct page *take_page(struct mb_queue *q, u32 n)
+{
+	struct page *page = q->page[n % PAGES];
+
+	q->page[n % PAGES] = NULL;
+	return page;
+}
+
+/* The headers, copied; all of the first page, if that is not much. */
+static struct sk_buff *begin_skb(struct mb_queue *q)
+{
+	u32 bytes = min_t(u32, q->filled[q->seen % PAGES].bytes, PAGE_SIZE), head = bytes;
+	struct page *page = q->page[q->seen % PAGES];
+	struct sk_buff *skb = napi_alloc_skb(&q->napi, COPY_BYTES);
+
+	if (!skb)
+		return NULL;
+	if (bytes > COPY_BYTES)
+		head = eth_get_headlen(q->nic->dev, page_address(page), COPY_BYTES);
+	skb_put_data(skb, page_address(page), head);
+	if (head < bytes)
+		skb_add_rx_frag(skb, 0, take_page(q, q->seen), head, bytes - head, PAGE_SIZE);
+	else
+		q->copied++;
+	skb_mark_for_recycle(skb);
+	return skb;
+}
+
+/* More pages than an skb can have are in others behind it. */
+static struct sk_buff *next_skb(struct mb_queue *q, struct sk_buff *skb, struct sk_buff *last)
+{
+	struct sk_buff *next = napi_alloc_skb(&q->napi, 0);
+
+	if (!next)
+		return NULL;
+	skb_mark_for_recycle(next);
+	if (last == skb)
+		skb_shinfo(skb)->frag_list = next;
+	else
+		last->next = next;
+	return next;
+}
+
+static bool add_rest(struct mb_queue *q, struct sk_buff *skb, unsigned int pages)
+{
+	struct sk_buff *last = skb;
+	unsigned int i;
+
+	for (i = 1; i < pages; i++) {
+		u32 n = q->seen + i, bytes = min_t(u32, q->filled[n % PAGES].bytes, PAGE_SIZE);
+
+		if (skb_shinfo(last)->nr_frags == MAX_SKB_FRAGS) {
+			last = next_skb(q, skb, last);
+			if (!last)
+				return false;
+		}
+		skb_add_rx_frag(last, skb_shinfo(last)->nr_frags, take_page(q, n), 0, bytes, PAGE_SIZE);
+		if (last != skb) {
+			skb->len += bytes;
+			skb->data_len += bytes;
+			skb->truesize += PAGE_SIZE;
+		}
+	}
+	return true;
+}
+
+/* The sender's word for it is checked, as that of any tap device's user. */
+static bool apply_offload(struct sk_buff *skb, const struct mb_net_offload *o)
+{
+	static const u8 gso[] = {
+		[MB_NET_GSO_TCP4] = VIRTIO_NET_HDR_GSO_TCPV4,
+		[MB_NET_GSO_TCP6] = VIRTIO_NET_HDR_GSO_TCPV6,
+	};
+	struct virtio_net_hdr h = { 0 };
+
+	if (o->gso >= ARRAY_SIZE(gso))
+		return false;
+	if (o->flags & MB_NET_PARTIAL) {
+		h.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+		h.csum_start = o->csum_start;
+		h.csum_offset = o->csum_offset;
+	} else if (o->flags & MB_NET_CHECKED) {
+		skb->ip_summed = CHECKSUM_UNNECESSARY;
+	}
+	h.gso_type = gso[o->gso] | (o->flags & MB_NET_ECN ? VIRTIO_NET_HDR_GSO_ECN : 0);
+	h.gso_size = o->gso_bytes;
+	h.hdr_len = skb_headlen(skb);
+	return !virtio_net_hdr_to_skb(skb, &h, true);
+}
+
+/* The next packet; what is wrong with it loses it alone. */
+static void receive_one(struct mb_queue *q, const struct mb_net_filled *first, unsigned int pages)
+{
+	struct sk_buff *skb = begin_skb(q);
+	bool good = skb && add_rest(q, skb, pages) && apply_offload(skb, &first->offload);
+	unsigned int bytes = good ? skb->len : 0;
+
+	u64_stats_update_begin(&q->received_sync);
+	if (good) {
+		q->received.packets++;
+		q->received.bytes += bytes;
+	} else {
+		q->received.dropped++;
+	}
+	u64_stats_update_end(&q->received_sync);
+	if (!good) {
+		kfree_skb(skb);
+		return;
+	}
+	skb->protocol = eth_type_trans(skb, q->nic->dev);
+	skb_record_rx_queue(skb, q->index);
+	napi_gro_receive(&q->napi, skb);
+}
+
+static int receive(struct mb_queue *q, int budget)
+{
+	u32 filled = smp_load_acquire(&q->ring->filled); /* before what is in the pages */
+	int n;
+
+	for (n = 0; n < budget && q->seen != filled; n++) {
+		struct mb_net_filled first = q->filled[q->seen % PAGES];
+
+		if (!first.pages || first.pages > filled - q->seen || filled - q->seen > PAGES) {
+			give_up(q->nic, -EPROTO);
+			q->seen = filled;
+			break;
+		}
+		receive_one(q, &first, first.pages);
+		q->seen += first.pages;
+	}
+	refill(q);
+	return n;
+}
+
+/* What waits to be sent: what came may have been answered, or the timer or room for it is why we are here. */
+static void send_waiting(struct mb_queue *q, int budget)
+{
+	__netif_tx_lock(txq_of(q), smp_processor_id());
+	reclaim(q, budget);
+	if (q->done != q->submitted && !READ_ONCE(q->nic->broken))
+		call_or_wait(q, budget);
+	__netif_tx_unlock(txq_of(q));
+}
+
+static bool has_news(const struct mb_queue *q)
+{
+	return READ_ONCE(q->ring->filled) != q->seen;
+}
+
+static void want(struct mb_queue *q, u32 more)
+{
+	WRITE_ONCE(q->ring->want, MB_NET_WANT_ROOM | more);
+}
+
+int mb_net_poll(struct napi_struct *napi, int budget)
+{
+	struct mb_queue *q = container_of(napi, struct mb_queue, napi);
+	int n = receive(q, budget);
+
+	send_waiting(q, budget);
+	if (n == budget || !napi_complete_done(napi, n))
+		return n;
+	want(q, MB_NET_WANT_PACKETS);
+	smp_mb(); /* want, then filled; the hypervisor does it the other way round */
+	if (has_news(q) && napi_schedule_prep(napi)) {
+		want(q, 0);
+		__napi_schedule(napi);
+	}
+	return n;
+}
+
+void mb_net_schedule(void *queue)
+{
+	struct mb_queue *q = queue;
+
+	if (napi_schedule_prep(&q->napi)) {
+		want(q, 0);
+		__napi_schedule_irqoff(&q->napi);
+	}
+}
+
+/* The device has one interrupt: each queue goes to its own CPU. */
+static void wake(struct mb_queue *q)
+{
+	if (q->index == smp_processor_id() || smp_call_function_single_async(q->index, &q->csd))
+		mb_net_schedule(q);
+}
+
+void mb_net_look_at(struct mb_nic *nic)
+{
+	unsigned int i;
+
+	if (!netif_running(nic->dev))
+		return;
+	for (i = 0; i < nic->queues; i++) {
+		struct mb_queue *q = &nic->queue[i];
+
+		if (q->ring && (has_news(q) || READ_ONCE(q->submitted) != READ_ONCE(q->ring->taken)))
+			wake(q);
+	}
+}

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Copyright (C) 2026 The Mirrorball authors */
+/*
+ * TCP between two guests, measured by the one that calls; the processor is one for both, so its ticks are those of both
+ * ends together.
+ *   net serve                  answers all calls, for ever
+ *   net send ADDRESS MIB BYTES a stream in messages of so many bytes; the other end reads and throws away
+ *   net file ADDRESS FILE      sendfile of all of it, likewise
+ *   net check ADDRESS FILE     the same, and both ends add up what they have seen
+ *   net echo ADDRESS N BYTES   round trips
+ */
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ticks.h"
+
+#define PORT 5001
+#define MIB (1u << 20)
+
+/* The first word of a call: the length of each message to echo, or one of these. */
+enum { SINK = -1, CHECK = -2 };
+
+static char buffer[MIB];
+
+static void die(const char *what)
+{
+    perror(what);
+    exit(1);
+}
+
+static uint64_t add_up(uint64_t sum, const char *at, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        sum = (sum ^ (unsigned char)at[i]) * 1099511628211u;
+    return sum;
+}
+
+static void transfer(int fd, int out, char *at, size_t n)
+{
+    while (n) {
+        ssize_t step = out ? write(fd, at, n) : read(fd, at, n);
+
+        if (step <= 0)
+            die(out ? "write" : "read");
+        at += step;
+        n -= (size_t)step;
+    }
+}
+
+/* Until the caller has said all; then it is told how much that was, or its sum. */
+static void sink(int fd, int check)
+{
+    uint64_t bytes = 0, sum = 0;
+    ssize_t n;
+
+    while ((n = read(fd, buffer, 128 * 1024)) > 0) {
+        bytes += (uint64_t)n;
+        if (check)
+            sum = add_up(sum, buffer, (size_t)n);
+    }
+    if (check)
+        bytes = sum;
+    transfer(fd, 1, (char *)&bytes, sizeof(bytes));
+}
+
+static void answer(int fd)
+{
+    int32_t what;
+
+    transfer(fd, 0, (char *)&what, sizeof(what));
+    if (what < 0) {
+        sink(fd, what == CHECK);
+        return;
+    }
+    for (;;) {
+        transfer(fd, 0, buffer, (size_t)what);
+        transfer(fd, 1, buffer, (size_t)what);
+    }
+}
+
+static void serve(void)
+{
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(PORT) };
+    int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1, peer;
+
+    signal(SIGCHLD, SIG_IGN);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    if (bind(fd, (struct sockaddr *)&at, sizeof(at)) || listen(fd, 8))
+        die("bind");
+    while ((peer = accept(fd, NULL, NULL)) >= 0) {
+        setsockopt(peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        if (!fork()) {
+            answer(peer);
+            exit(0);
+        }
+        close(peer);
+    }
+}
+
+static int call(const char *address, int32_t what)
+{
+    struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(PORT) };
+    int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+
+    inet_pton(AF_INET, address, &to.sin_addr);
+    if (connect(fd, (struct sockaddr *)&to, sizeof(to)))
+        die("connect");
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    transfer(fd, 1, (char *)&what, sizeof(what));
+    return fd;
+}
+
+/* What the other end says when it has all. */
+static uint64_t end(int fd)
+{
+    uint64_t word;
+
+    shutdown(fd, SHUT_WR);
+    transfer(fd, 0, (char *)&word, sizeof(word));
+    return word;
+}
+
+static void send_stream(const char *address, size_t bytes, size_t message)
+{
+    int fd = call(address, SINK);
+    uint64_t start = ticks_now(), got;
+
+    for (size_t left = bytes; left >= message; left -= message)
+        transfer(fd, 1, buffer, message);
+    got = end(fd);
+    printf("bench: net_send_%zu %lu %lu\n", message, (unsigned long)(ticks_now() - start), (unsigned long)got);
+}
+
+static void send_file(const char *address, const char *file, int check)
+{
+    int in = open(file, O_RDONLY), fd = call(address, check ? CHECK : SINK);
+    uint64_t start, got, sum = 0;
+    struct stat st;
+    ssize_t n;
+
+    if (in < 0 || fstat(in, &st))
+        die(file);
+    start = ticks_now();
+    for (off_t left = st.st_size; left; left -= n) {
+        n = sendfile(fd, in, NULL, left > MIB ? MIB : (size_t)left);
+        if (n <= 0)
+            die("sendfile");
+    }
+    got = end(fd);
+    if (!check) {
+        printf("bench: net_file %lu %lu\n", (unsigned long)(ticks_now() - start), (unsigned long)got);
+        return;
+    }
+    lseek(in, 0, SEEK_SET);
+    while ((n = read(in, buffer, sizeof(buffer))) > 0)
+        sum = add_up(sum, buffer, (size_t)n);
+    printf("net: sums %s\n", sum == got ? "agree" : "differ");
+}
+
+static void echo(const char *address, unsigned times, size_t bytes)
+{
+    int fd = call(address, (int32_t)bytes);
+    uint64_t start = 0;
+
+    for (unsigned i = 0; i < times + 10; i++) {
+        if (i == 10)
+            start = ticks_now();
+        transfer(fd, 1, buffer, bytes);
+        transfer(fd, 0, buffer, bytes);
+    }
+    printf("bench: net_echo_%zu %lu %u\n", bytes, (unsigned long)(ticks_now() - start), times);
+}
+
+int main(int argc, char **argv)
+{
+    const char *what = argc > 1 ? argv[1] : "";
+
+    signal(SIGPIPE, SIG_IGN);
+    if (!strcmp(what, "serve"))
+        serve();
+    else if (!strcmp(what, "send") && argc == 5)
+        send_stream(argv[2], strtoul(argv[3], NULL, 10) * MIB, strtoul(argv[4], NULL, 10));
+    else if ((!strcmp(what, "file") || !strcmp(what, "check")) && argc == 4)
+        send_file(argv[2], argv[3], what[0] == 'c');
+    else if (!strcmp(what, "echo") && argc == 5)
+        echo(argv[2], (unsigned)strtoul(argv[3], NULL, 10), strtoul(argv[4], NULL, 10));
+    else
+        return 2;
+    return 0;
+}

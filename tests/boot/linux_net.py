@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Copyright (C) 2026 The Mirrorball authors
+"""Debian guests with the driver mb_net on one network: what arrives is what was sent; what it costs; lies; reloading."""
+
+import collections
+import os
+import re
+
+import lab
+
+ADDRESS = {"alpha": "10.0.0.1", "beta": "10.0.0.2"}
+FILE_MIB = 8
+COMPLAINTS = "Call Trace|BUG:|cut here|blocked for|hung|page_pool_release_retry"
+# What tests/bench/net.c does: title, arguments, the most ticks and exits that a MiB or a round trip may cost (a sixth
+# above docs/status.md).
+Row = collections.namedtuple("Row", "title arguments units unit most_ticks most_exits")
+ROWS = tuple(Row(*row) for row in (
+    ("stream of 128 KiB messages", "send 10.0.0.2 16 131072", 16, "MiB", 4000000, 100),
+    ("sendfile", "file 10.0.0.2 /tmp/file", FILE_MIB, "MiB", 4000000, 100),
+    ("stream of 64-byte messages", "send 10.0.0.2 1 64", 1, "MiB", 100000000, 10000),
+    ("64-byte round trips", "echo 10.0.0.2 500 64", 500, "round trip", 100000, 20),
+))
+
+
+def guest_files(t):
+    net = os.path.join(t.work, "net.bin")
+    lab.run(["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-static", "-o", net,
+             os.path.join(lab.REPO, "tests", "bench", "net.c")])
+    output = os.path.join(t.work, "guest")
+    lab.run([os.path.join(lab.REPO, "scripts", "mkguest"), "--output", output, "--no-kernel",
+             "--tree", os.path.join(lab.BUILD, "drivers", "cloud", "root"), "--add", f"{net}:bin/net"])
+    return lab.linux() | {"guests/initrd": os.path.join(output, "initrd")}
+
+
+def section(name, vcpus=1):
+    return lab.linux_section(name, vcpus=vcpus, memory=192, extra="quiet") + \
+        f"vif = lan0,ip={ADDRESS[name]}\n"
+
+
+def says(m, what, command, regex, seconds=60):
+    """A check that the guest with the input answers so; ^ is where its line begins."""
+    m.shell(what, command, regex.replace("^", r"^(?:\[\w+\] )?"), seconds)
+
+
+def at_shell(m, name):
+    m.focus(name)
+    m.send("\r")
+    m.until(f"{name}# ", 60)
+
+
+# The emulator's processor has 50 MHz: so long is as many ticks as the driver's default on one of 3 GHz.
+LATER_US = 6000
+
+
+def up(name):
+    return f"ifconfig eth0 {ADDRESS[name]} netmask 255.255.255.0 up"
+
+
+def exits(m):
+    m.focus("the monitor")
+    found = {name: sum(lab.exits_of(m, name).values()) for name in ADDRESS}
+    m.focus("alpha")
+    return sum(found.values())
+
+
+def counted(m, name):
+    """What the switch has counted of a VM's port."""
+    m.focus("the monitor")
+    answer = m.command("net stat")
+    m.focus(name)
+    found = re.search(rf"^  {name}/0: sent (\d+) packets, (\d+) KiB; spoofed (\d+), senseless (\d+), for nobody (\d+)\n"
+                      r" +received (\d+) packets, (\d+) KiB; no room for (\d+); pages placed (\d+), copied (\d+) KiB",
+                      answer, re.M)
+    names = ("sent", "sent_kib", "spoofed", "senseless", "nowhere", "received", "received_kib", "full", "placed", "copied")
+    return dict(zip(names, map(int, found.groups()))) if found else {}
+
+
+def talk(m):
+    """Both to their shells and onto the network; beta answers calls, alpha has the input."""
+    for name in ADDRESS:
+        m.wait(f"{name} comes to its shell", rf"^\[{name}\] mirrorball-guest: {name} ready", since=0)
+    for name in ("beta", "alpha"):
+        at_shell(m, name)
+        says(m, f"{name} has an interface", f"rmmod mb_net; modprobe mb_net later_us={LATER_US}; {up(name)}; cat /sys/class/net/eth0/carrier", r"^1$")
+        if name == "beta":
+            says(m, "beta answers calls", "net serve & sleep 1; echo serves", r"^serves$")
+    says(m, "a ping is answered", "ping -c 3 -q 10.0.0.2", r"3 packets received")
+    says(m, "a file arrives as it is", f"dd if=/dev/urandom of=/tmp/file bs=1M count={FILE_MIB} 2>/dev/null; "
+            "net check 10.0.0.2 /tmp/file", r"^net: sums agree$", 120)
+
+
+def figures(m, row):
+    """Ticks and exits of both guests, for each unit."""
+    before, since = exits(m), m.mark()
+    m.send(f"net {row.arguments}\r")
+    ticks = int(m.until(r"bench: net_\w+ (\d+) \d+$", 240, since)[1])
+    return ticks / row.units, (exits(m) - before) / row.units
+
+
+def measure(t, m):
+    for row in ROWS:
+        ticks, n = figures(m, row)
+        print(f"linux-net: {row.title}: {ticks:.0f} ticks, {n:.2f} exits per {row.unit}")
+        t.check(f"{row.title}: ticks", ticks <= row.most_ticks, ticks)
+        t.check(f"{row.title}: exits", n <= row.most_exits, n)
+
+
+def lies(t, m):
+    """An address that is not its own: nothing comes back, for nothing went out."""
+    before = counted(m, "alpha")
+    says(m, "nobody answers who asks with another's address", "ifconfig eth0:1 10.0.0.77 netmask 255.255.255.0 up; "
+            "ping -c 2 -W 1 -I 10.0.0.77 -q 10.0.0.2; ifconfig eth0:1 down", r"0 packets received", 60)
+    after = counted(m, "alpha")
+    t.check("it was counted", after.get("spoofed", 0) > before.get("spoofed", 0), (before, after))
+    says(m, "its own address still works", "ping -c 1 -q 10.0.0.2", r"1 packets received")
+
+
+def reload(m, times):
+    says(m, f"the module goes and comes {times} times under traffic",
+         f"ping -i 0.2 -q 10.0.0.2 >/dev/null 2>&1 & n=0; while [ $n -lt {times} ]; do "
+         "(net check 10.0.0.2 /tmp/file >/dev/null 2>&1 & ping -f -s 20000 -c 200 10.0.0.2 >/dev/null 2>&1 & sleep 1); "
+         f"rmmod mb_net && modprobe mb_net && {up('alpha')} && n=$((n+1)) || break; done; echo reloaded=$n; "
+         "killall net ping", rf"reloaded={times}$", 60 + 20 * times)
+    says(m, "and a file arrives as it is", "net check 10.0.0.2 /tmp/file", r"^net: sums agree$", 120)
+
+
+def unplug_receiver(m):
+    """Beta's driver goes while alpha sends: alpha loses packets, and nothing else."""
+    at_shell(m, "beta")
+    says(m, "the receiver goes for a while", "rmmod mb_net; echo gone", r"^gone$")
+    at_shell(m, "alpha")
+    says(m, "nobody is there", "ping -c 2 -W 1 -q 10.0.0.2", r"0 packets received", 60)
+    at_shell(m, "beta")
+    says(m, "it comes again", f"modprobe mb_net; {up('beta')}; echo back", r"^back$")
+    at_shell(m, "alpha")
+    says(m, "and answers", "ping -c 2 -q 10.0.0.2; net check 10.0.0.2 /tmp/file", r"(?s)2 packets received.*sums agree$", 120)
+
+
+def no_complaint(m, name):
+    at_shell(m, name)
+    says(m, f"{name} has noticed nothing", f"echo n=$(dmesg | grep -ciE '{COMPLAINTS}')", r"n=0$")
+
+
+def config(vcpus=1):
+    return lab.config(section("alpha", vcpus), section("beta", vcpus))
+
+
+def run(t, times, vcpus=1, cpus=1):
+    with t.machine(t.image(config(vcpus), guest_files(t)), cpus=cpus) as m:
+        talk(m)
+        if times < 10:
+            measure(t, m)
+        counts = counted(m, "beta")
+        t.check("file pages were shared, not copied", counts.get("placed", 0) >= FILE_MIB * 256, counts)
+        lies(t, m)
+        unplug_receiver(m)
+        reload(m, times)
+        for name in ADDRESS:
+            no_complaint(m, name)
+        m.focus("the monitor")
+        m.command("exit")
+        m.wait("Mirrorball leaves", r"^mirrorball: exit success$", 90)
+
+
+@lab.scenario("linux-net", seconds=900)
+def linux_net(t):
+    run(t, 3)
+
+
+@lab.scenario("linux-net-reload", seconds=3000, long=True)
+def linux_net_reload(t):
+    run(t, 100, vcpus=2, cpus=2)
