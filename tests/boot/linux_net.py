@@ -33,7 +33,7 @@ def guest_files(t):
 
 
 def section(name, vcpus=1):
-    return lab.linux_section(name, vcpus=vcpus, memory=192, extra="quiet") + \
+    return lab.linux_section(name, vcpus=vcpus, memory=160, extra="quiet") + \
         f"vif = lan0,ip={ADDRESS[name]}\n"
 
 
