@@ -9,42 +9,64 @@
 /* Pages and bytes that go from one VM to another. */
 
 /* The entry of a page that can be shared, or NULL. Lock held. */
-static int find_entry(struct pmap *pmap, struct gpa gpa, uint64_t **entry)
+static uint64_t *find_entry(struct pmap *pmap, struct gpa gpa)
 {
-    uint64_t *chunk = pmap_chunk(pmap, gpa);
+    uint64_t *chunk, *e;
 
-    if (!*chunk)
-        return -ENOENT;
-    if ((*chunk & P_LARGE) && pmap_split(pmap, chunk))
-        return -ENOMEM;
-    *entry = pmap_entry(*chunk, gpa);
-    return (**entry & P_PRESENT) && !(**entry & P_REPLICAS) ? 0 : -ENOENT;
+    if (gpa.v % PAGE_SIZE || !pmap_has(pmap, gpa))
+        return NULL;
+    chunk = pmap_chunk(pmap, gpa);
+    if (!*chunk || ((*chunk & P_LARGE) && pmap_split(pmap, chunk)))
+        return NULL;
+    e = pmap_entry(*chunk, gpa);
+    return (*e & P_PRESENT) && !(*e & P_REPLICAS) ? e : NULL;
 }
 
 /* Whose key it is nobody else's business: it is found by who has it, not by what it holds. */
 static uint32_t key_of(struct hpa page) { return (uint32_t)(page.v * 0x9e3779b97f4a7c15 >> 32) | 1; }
 
-int pmap_share(struct pmap *pmap, struct gpa gpa, struct hpa *page)
+/* Nobody reaches these pages from now on, until the next fault there. Those that are shared nobody writes. Lock held. */
+static void detach_own(struct pmap *pmap, const struct gpa *gpa, uint64_t *const *e, unsigned n)
 {
-    uint64_t *e;
-    int err;
+    for (unsigned k = 0; k < pmap->nodes; k++) {
+        struct ept *ept = &pmap->ept[k];
+        uint64_t before = ept->generation;
 
-    if (gpa.v % PAGE_SIZE || !pmap_has(pmap, gpa))
-        return -ENOENT;
-    spin_lock(&pmap->lock);
-    err = find_entry(pmap, gpa, &e);
-    if (!err) {
-        *page = HPA(*e & P_ADDR);
-        if (!(*e & P_SHARED)) {
-            pmap_detach(pmap, gpa); /* nobody writes it from now on */
-            commons_add(*page, COMMONS_FILES, key_of(*page));
-            *e |= P_SHARED;
-            ++*pmap_shared_like(pmap, *page);
-        }
-        commons_hold(*page);
+        for (unsigned i = 0; i < n; i++)
+            if (!(*e[i] & P_SHARED))
+                pmap_unmap(ept, gpa[i]);
+        if (ept->generation != before)
+            ept_flush(ept);
     }
+}
+
+/* Into the commons, if it is not there yet. Lock held. */
+static struct hpa hold(struct pmap *pmap, uint64_t *e)
+{
+    struct hpa page = HPA(*e & P_ADDR);
+
+    if (!(*e & P_SHARED)) {
+        commons_add(page, COMMONS_FILES, key_of(page));
+        *e |= P_SHARED;
+        ++*pmap_shared_like(pmap, page);
+    }
+    commons_hold(page);
+    return page;
+}
+
+unsigned pmap_share_pages(struct pmap *pmap, const struct gpa *gpa, unsigned n, struct hpa *page)
+{
+    uint64_t *e[PMAP_PLACE_MOST];
+    unsigned found = 0;
+
+    spin_lock(&pmap->lock);
+    while (found < MIN(n, PMAP_PLACE_MOST) && (e[found] = find_entry(pmap, gpa[found])))
+        found++;
+    detach_own(pmap, gpa, e, found);
+    for (unsigned i = 0; i < found; i++)
+        page[i] = hold(pmap, e[i]);
     spin_unlock(&pmap->lock);
-    return err;
+    return found;
 }
 
 /* Nobody else takes two pmaps' locks, and here all do in the same order. */

@@ -153,11 +153,17 @@ static inline int pmap_place(struct pmap *pmap, struct gpa gpa, struct hpa page,
     return pmap_place_pages(pmap, &(struct pmap_placed){ gpa, page }, 1, node) ? 0 : -1;
 }
 /*
- * A RAM page that has one of its own or of the commons joins the commons, if it is not there yet; *page gets a
- * reference for the caller. -ENOENT: it has none, or copies on nodes, or is not RAM; -ENOMEM. Any processor, outside of
+ * RAM pages that have one of their own or of the commons each: they join the commons, if they are not there yet; page[i]
+ * gets a reference for the caller. Returns how many, at most PMAP_PLACE_MOST. The next one, if there is one, cannot be
+ * shared: it has none, or copies on nodes, or is not RAM, or there is no memory for a table. Any processor, outside of
  * the EPTs.
  */
-int pmap_share(struct pmap *pmap, struct gpa gpa, struct hpa *page);
+unsigned pmap_share_pages(struct pmap *pmap, const struct gpa *gpa, unsigned n, struct hpa *page);
+/* The same for one. 0, or it cannot be shared. */
+static inline int pmap_share(struct pmap *pmap, struct gpa gpa, struct hpa *page)
+{
+    return pmap_share_pages(pmap, &gpa, 1, page) ? 0 : -1;
+}
 /*
  * Copies from a VM's RAM or window to another's, or the same's. -EFAULT: outside of these (nothing is copied), -ENOMEM,
  * -EIO. Any processor, outside of the EPTs.

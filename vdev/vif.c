@@ -227,16 +227,20 @@ static int64_t run(struct vif_queue *q, struct net_batch *batch)
     return err ? vif_stop(q->vif, err, "no memory is left for its ring") : (int64_t)(q->taken - before);
 }
 
-/* Pages may have been posted: who waits for them is told. */
+/* Pages may have been posted: who waits for them is told. Our word and the ring's change together, under the lock. */
 static void feed(struct vif_queue *q)
 {
-    if (!atomic_exchange(&q->hungry, false))
+    bool hungry;
+
+    if (!atomic_load(&q->hungry))
         return;
     spin_lock(&q->receive);
-    if (q->packets)
+    hungry = atomic_exchange(&q->hungry, false);
+    if (hungry && q->packets)
         (void)vif_put(q, offsetof(struct mb_net_ring, hungry), 0);
     spin_unlock(&q->receive);
-    net_room(&q->vif->port);
+    if (hungry)
+        net_room(&q->vif->port);
 }
 
 static struct vif_queue *find(struct vifs *v, uint64_t vif, uint64_t queue)

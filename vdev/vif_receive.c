@@ -79,6 +79,10 @@ struct writer {
     struct mb_net_filled filled[AT_A_TIME];
     uint32_t n;                /* pages begun */
     uint32_t placed;
+    /* Whole pages that are to be shared together, all of one sender. */
+    struct pmap *sender;
+    struct gpa from[PMAP_PLACE_MOST], to[PMAP_PLACE_MOST];
+    unsigned held;
 };
 
 /* Those of the last pages, up to where the ring ends. */
@@ -121,22 +125,49 @@ static int begin_page(struct writer *w, uint32_t needed)
     return err;
 }
 
-/* A whole page, without copying it. -ENOENT and the like: it is to be copied. */
-static int place(struct writer *w, const struct step *s, struct gpa to)
+/* As many as can be, from this one on, without copying them. Returns how many. */
+static unsigned place(struct writer *w, unsigned first)
 {
-    struct hpa page;
-    int err;
+    struct pmap_placed p[PMAP_PLACE_MOST];
+    struct hpa page[PMAP_PLACE_MOST];
+    unsigned shared = pmap_share_pages(w->sender, w->from + first, w->held - first, page), placed;
 
-    if (!s->whole || !s->piece->stays || !w->q->vif->all->share)
-        return -ENOENT;
-    err = pmap_share(s->piece->pmap, GPA(s->piece->gpa.v + s->at), &page);
-    if (err)
-        return err;
-    err = pmap_place(w->pmap, to, page, cpu_this()->node);
-    if (err)
-        commons_drop(page);
-    else
-        w->placed++;
+    for (unsigned i = 0; i < shared; i++)
+        p[i] = (struct pmap_placed){ w->to[first + i], page[i] };
+    placed = pmap_place_pages(w->pmap, p, shared, cpu_this()->node);
+    for (unsigned i = placed; i < shared; i++)
+        commons_drop(page[i]);
+    w->placed += placed;
+    return placed;
+}
+
+static int place_held(struct writer *w)
+{
+    int err = 0;
+
+    for (unsigned i = 0; i < w->held && !err; i++) {
+        i += place(w, i);
+        if (i < w->held) /* this one cannot be */
+            err = pmap_copy(w->pmap, w->to[i], w->sender, w->from[i], PAGE_SIZE);
+    }
+    w->held = 0;
+    return err;
+}
+
+static bool may_place(const struct writer *w, const struct step *s)
+{
+    return s->whole && s->piece->stays && w->q->vif->all->share;
+}
+
+static int hold(struct writer *w, const struct step *s, struct gpa to)
+{
+    int err = 0;
+
+    if (w->held == PMAP_PLACE_MOST || (w->held && w->sender != s->piece->pmap))
+        err = place_held(w);
+    w->sender = s->piece->pmap;
+    w->from[w->held] = GPA(s->piece->gpa.v + s->at);
+    w->to[w->held++] = to;
     return err;
 }
 
@@ -144,8 +175,8 @@ static int move(struct writer *w, const struct step *s)
 {
     struct gpa to = GPA(w->page[(w->n - 1) % AT_A_TIME] + s->to);
 
-    if (!place(w, s, to))
-        return 0;
+    if (may_place(w, s))
+        return hold(w, s, to);
     if (!s->piece->pmap)
         return pmap_write(w->pmap, to, s->piece->at + s->at, s->bytes);
     return pmap_copy(w->pmap, to, s->piece->pmap, GPA(s->piece->gpa.v + s->at), s->bytes);
@@ -167,6 +198,8 @@ static int write_frame(struct writer *w, const struct net_frame *f, uint32_t nee
             err = move(w, &s);
         w->filled[(w->n - 1) % AT_A_TIME].bytes += (uint16_t)s.bytes;
     }
+    if (!err)
+        err = place_held(w);
     return err ? err : write_filled(w, (w->n - 1) % AT_A_TIME + 1);
 }
 
@@ -213,7 +246,7 @@ static int give(struct vif_queue *q, const struct net_frame *f)
     q->full_since = 0;
     w.q = q;
     w.pmap = q->vif->all->pmap;
-    w.n = w.placed = 0;
+    w.n = w.placed = w.held = 0;
     err = write_frame(&w, f, needed);
     if (!err)
         err = vif_put(q, offsetof(struct mb_net_ring, filled), q->filled + needed);

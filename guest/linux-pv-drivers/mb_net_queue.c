@@ -180,6 +180,8 @@ static void refill(struct mb_queue *q)
 		q->address[place] = page_to_phys(q->page[place]);
 		q->posted++;
 	}
+	if (q->posted - q->seen < PAGES / 2)
+		call_later(q, RETRY_NS); /* no memory for more; nothing that comes would tell when there is */
 	if (q->posted == before)
 		return;
 	smp_store_release(&q->ring->posted, q->posted); /* after the addresses */

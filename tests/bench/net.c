@@ -7,10 +7,15 @@
  *   net send ADDRESS MIB BYTES a stream in messages of so many bytes; the other end reads and throws away
  *   net file ADDRESS FILE      sendfile of all of it, likewise
  *   net check ADDRESS FILE     the same, and both ends add up what they have seen
+ *   net skip ADDRESS FILE      sendfile, and the other end drops what comes without looking at it, as iperf3 can
  *   net echo ADDRESS N BYTES   round trips
+ *   net stats INTERFACE        what its driver counts, as ethtool -S prints it
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -18,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -29,7 +35,7 @@
 #define MIB (1u << 20)
 
 /* The first word of a call: the length of each message to echo, or one of these. */
-enum { SINK = -1, CHECK = -2 };
+enum { SINK = -1, CHECK = -2, SKIP = -3 };
 
 static char buffer[MIB];
 
@@ -59,17 +65,17 @@ static void transfer(int fd, int out, char *at, size_t n)
 }
 
 /* Until the caller has said all; then it is told how much that was, or its sum. */
-static void sink(int fd, int check)
+static void sink(int fd, int what)
 {
     uint64_t bytes = 0, sum = 0;
     ssize_t n;
 
-    while ((n = read(fd, buffer, 128 * 1024)) > 0) {
+    while ((n = recv(fd, buffer, 128 * 1024, what == SKIP ? MSG_TRUNC : 0)) > 0) {
         bytes += (uint64_t)n;
-        if (check)
+        if (what == CHECK)
             sum = add_up(sum, buffer, (size_t)n);
     }
-    if (check)
+    if (what == CHECK)
         bytes = sum;
     transfer(fd, 1, (char *)&bytes, sizeof(bytes));
 }
@@ -80,7 +86,7 @@ static void answer(int fd)
 
     transfer(fd, 0, (char *)&what, sizeof(what));
     if (what < 0) {
-        sink(fd, what == CHECK);
+        sink(fd, what);
         return;
     }
     for (;;) {
@@ -142,9 +148,9 @@ static void send_stream(const char *address, size_t bytes, size_t message)
     printf("bench: net_send_%zu %lu %lu\n", message, (unsigned long)(ticks_now() - start), (unsigned long)got);
 }
 
-static void send_file(const char *address, const char *file, int check)
+static void send_file(const char *address, const char *file, int32_t what)
 {
-    int in = open(file, O_RDONLY), fd = call(address, check ? CHECK : SINK);
+    int in = open(file, O_RDONLY), fd = call(address, what);
     uint64_t start, got, sum = 0;
     struct stat st;
     ssize_t n;
@@ -158,7 +164,7 @@ static void send_file(const char *address, const char *file, int check)
             die("sendfile");
     }
     got = end(fd);
-    if (!check) {
+    if (what != CHECK) {
         printf("bench: net_file %lu %lu\n", (unsigned long)(ticks_now() - start), (unsigned long)got);
         return;
     }
@@ -182,6 +188,36 @@ static void echo(const char *address, unsigned times, size_t bytes)
     printf("bench: net_echo_%zu %lu %u\n", bytes, (unsigned long)(ticks_now() - start), times);
 }
 
+static void ask(int fd, struct ifreq *r, void *data)
+{
+    r->ifr_data = data;
+    if (ioctl(fd, SIOCETHTOOL, r))
+        die("ethtool");
+}
+
+static void stats(const char *interface)
+{
+    static union {
+        struct ethtool_drvinfo info;
+        struct { struct ethtool_gstrings head; char name[256][ETH_GSTRING_LEN]; } names;
+        struct { struct ethtool_stats head; uint64_t value[256]; } values;
+    } info = { .info.cmd = ETHTOOL_GDRVINFO }, names = { .names.head = { .cmd = ETHTOOL_GSTRINGS,
+                                                                          .string_set = ETH_SS_STATS } },
+      values = { .values.head.cmd = ETHTOOL_GSTATS };
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    struct ifreq r = { 0 };
+
+    strncpy(r.ifr_name, interface, sizeof(r.ifr_name) - 1);
+    ask(fd, &r, &info);
+    if (info.info.n_stats > 256)
+        exit(1);
+    ask(fd, &r, &names);
+    ask(fd, &r, &values);
+    printf("%s on %s\n", info.info.driver, info.info.bus_info);
+    for (unsigned i = 0; i < info.info.n_stats; i++)
+        printf("%s: %lu\n", names.names.name[i], (unsigned long)values.values.value[i]);
+}
+
 int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
@@ -191,10 +227,16 @@ int main(int argc, char **argv)
         serve();
     else if (!strcmp(what, "send") && argc == 5)
         send_stream(argv[2], strtoul(argv[3], NULL, 10) * MIB, strtoul(argv[4], NULL, 10));
-    else if ((!strcmp(what, "file") || !strcmp(what, "check")) && argc == 4)
-        send_file(argv[2], argv[3], what[0] == 'c');
+    else if (!strcmp(what, "file") && argc == 4)
+        send_file(argv[2], argv[3], SINK);
+    else if (!strcmp(what, "check") && argc == 4)
+        send_file(argv[2], argv[3], CHECK);
+    else if (!strcmp(what, "skip") && argc == 4)
+        send_file(argv[2], argv[3], SKIP);
     else if (!strcmp(what, "echo") && argc == 5)
         echo(argv[2], (unsigned)strtoul(argv[3], NULL, 10), strtoul(argv[4], NULL, 10));
+    else if (!strcmp(what, "stats") && argc == 3)
+        stats(argv[2]);
     else
         return 2;
     return 0;

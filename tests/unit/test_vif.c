@@ -294,6 +294,27 @@ static void untouched_pages_are_zeros(void **state)
     expect(66 + 2 * PAGE_SIZE + 500, 4);
 }
 
+/* Among pages that are shared together is one that cannot be: it is copied, in its place. */
+static void one_that_cannot_be_shared_is_copied(void **state)
+{
+    const uint32_t bytes = 66 + 4 * PAGE_SIZE;
+
+    memset(packet + 66 + PAGE_SIZE, 0, PAGE_SIZE);
+    post(1, 8);
+    put(1, BUFFERS + 4 * PAGE_SIZE, "old", 3);
+    put(0, DATA + 100, packet, 66);
+    put(0, DATA + PAGE_SIZE, packet + 66, 4 * PAGE_SIZE);
+    segment(0, DATA + 100, 66, 0);
+    segment(1, DATA + PAGE_SIZE, PAGE_SIZE, MB_NET_STAYS);
+    segment(2, DATA + 3 * MIB, PAGE_SIZE, MB_NET_STAYS); /* never touched */
+    segment(3, DATA + 3 * PAGE_SIZE, 2 * PAGE_SIZE, MB_NET_STAYS);
+    assert_int_equal(send_table(bytes, 4), 1);
+    expect(bytes, 5);
+    assert_int_equal(counts(1)->placed, 3);
+    assert_int_equal(counts(1)->copied, 66 + PAGE_SIZE);
+    assert_true(is_shared(0, DATA + 4 * PAGE_SIZE, 1, BUFFERS + 8 * PAGE_SIZE));
+}
+
 static void bits_and_pieces_are_packed(void **state)
 {
     uint32_t at = 0, n = 0;
@@ -522,7 +543,8 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(small_packets_arrive), T(several_go_in_one_call), T(whole_pages_are_shared_if_they_stay),
-        T(they_are_copied_otherwise), T(untouched_pages_are_zeros), T(bits_and_pieces_are_packed),
+        T(they_are_copied_otherwise), T(untouched_pages_are_zeros),
+        T(one_that_cannot_be_shared_is_copied), T(bits_and_pieces_are_packed),
         T(a_sender_waits_and_is_told), T(but_not_for_ever), T(who_has_no_ring_loses_its_own),
         T(another_queue_takes_over), T(nonsense_is_counted_and_gone), T(a_broken_ring_stops_its_owner_alone),
         T(pages_that_are_none_stop_the_receiver_alone), T(more_pages_than_the_ring_has_stop_it_too),
