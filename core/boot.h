@@ -12,6 +12,7 @@
 #define BOOT_MAX_CPUS   256
 #define BOOT_MAX_IOAPICS 16
 #define BOOT_MAX_DISKS  16
+#define BOOT_MAX_CARDS  8
 #define BOOT_MAX_PLACES (2 * CONFIG_MAX_VMS * CONFIG_MAX_DISKS) /* images and logs */
 
 struct boot_range {
@@ -32,6 +33,13 @@ struct boot_disk {
     bool pci;                  /* it hangs on a PCI function of segment 0: */
     uint16_t bdf;              /* bus << 8 | device << 3 | function */
     uint32_t unit;             /* ATA: channel * 2 + drive; SATA: port; NVMe: namespace; else UINT32_MAX */
+};
+
+/* A network card that the firmware can use, on a PCI function of segment 0. */
+struct boot_card {
+    uint16_t bdf;              /* bus << 8 | device << 3 | function */
+    uint8_t mac[6];
+    bool up;                   /* there is a link, as far as the firmware can tell */
 };
 
 /* Where on a disk what a `disk =` names lies; equal names share one. */
@@ -57,6 +65,8 @@ struct boot_info {
     int64_t unix_time;         /* seconds since 1970 at start, from the firmware's clock */
     struct boot_disk disk[BOOT_MAX_DISKS];
     unsigned disks;
+    struct boot_card card[BOOT_MAX_CARDS];
+    unsigned cards;
     struct boot_place place[BOOT_MAX_PLACES];
     unsigned places;
     struct boot_range low;     /* below 4 GiB, for devices that reach no farther; size 0: none */
@@ -75,6 +85,17 @@ struct boot_info {
     int (*disk_read)(unsigned disk, uint64_t block, void *data, size_t size);
     int (*disk_write)(unsigned disk, uint64_t block, const void *data, size_t size);
     int (*disk_flush)(unsigned disk);
+    /*
+     * A network card through the firmware's driver, in the firmware's world, boot processor. From card_start to
+     * card_stop nobody else in the firmware has it, and it receives all that comes. card_start: -EIO, it does not
+     * work; a driver that may leave out what is not for the card's own address is said. card_send: takes a copy; -EAGAIN: the frame before is still on its way;
+     * -EIO. card_receive: *bytes: room before, length then; -EAGAIN: nothing has come; -EIO: a frame has, and is lost.
+     */
+    int (*card_start)(unsigned card);
+    void (*card_stop)(unsigned card);
+    int (*card_send)(unsigned card, const void *frame, size_t bytes);
+    int (*card_receive)(unsigned card, void *frame, size_t *bytes);
+    bool (*card_up)(unsigned card);
     /*
      * What the firmware's console has of keys: while it is asked for a disk its timer also reads the serial port. Only in
      * the firmware's world, boot processor. How many bytes.

@@ -95,8 +95,13 @@ struct vm_config {
     struct cpu_set cpus;       /* where its vCPUs may run; not empty */
 };
 
-/* What joins a network to the outside: a card that a driver of ours knows (any, or the one at bdf), or nothing. */
-enum config_uplink { CONFIG_UPLINK_NONE, CONFIG_UPLINK_AUTO, CONFIG_UPLINK_E1000, CONFIG_UPLINK_PCI };
+/*
+ * What joins a network to the outside: a card (any, or the one at bdf) by a driver of ours or else the firmware's, any by
+ * our driver for e1000, any by the firmware's driver, or nothing.
+ */
+enum config_uplink {
+    CONFIG_UPLINK_NONE, CONFIG_UPLINK_AUTO, CONFIG_UPLINK_E1000, CONFIG_UPLINK_FIRMWARE, CONFIG_UPLINK_PCI
+};
 struct net_config {
     char name[CONFIG_NAME_MAX];
     enum config_uplink uplink;

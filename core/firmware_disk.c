@@ -3,9 +3,7 @@
 #include "core/firmware_disk.h"
 
 #include "arch/x86/cpu.h"
-#include "arch/x86/world.h"
-#include "core/console.h"
-#include "core/sched.h"
+#include "core/firmware_visit.h"
 #include "lib/errno.h"
 #include "lib/format.h"
 #include "lib/string.h"
@@ -14,7 +12,6 @@
 /* Of a command: the boot processor's guests stand still for as long as the firmware needs for it. */
 #define COMMAND_SECTORS 128u
 #define BUFFER_ORDER    4u
-#define KEYS_MAX        32u
 _Static_assert((PAGE_SIZE << BUFFER_ORDER) == COMMAND_SECTORS * STORAGE_SECTOR, "a command fits");
 
 struct firmware_disk {
@@ -23,8 +20,6 @@ struct firmware_disk {
     unsigned number;
     void *buffer;              /* the firmware wants its data in a row */
     int err;
-    uint8_t key[KEYS_MAX];     /* that were typed during the visit */
-    unsigned keys;
     struct firmware_disk_counts counts;
 };
 
@@ -49,8 +44,9 @@ static void copy_data(struct firmware_disk *f, const struct disk_command *c, boo
 }
 
 /* In the firmware's world. */
-static void call(struct firmware_disk *f)
+static void visit(void *arg)
 {
+    struct firmware_disk *f = arg;
     const struct disk_command *c = &f->disk.slot[0];
     uint64_t begin = rdtsc(), block = c->sector * STORAGE_SECTOR / f->disk.block;
     size_t size = (size_t)c->sectors * STORAGE_SECTOR;
@@ -62,15 +58,6 @@ static void call(struct firmware_disk *f)
     else
         f->err = f->boot->disk_write(f->number, block, f->buffer, size);
     f->counts.inside += rdtsc() - begin;
-}
-
-/* A visit: the firmware's world, from ours. */
-static void visit(void *arg)
-{
-    struct firmware_disk *f = arg;
-
-    call(f);
-    f->keys = f->boot->read_keys(f->key, KEYS_MAX);
 }
 
 static void start(struct disk *d, unsigned slot)
@@ -86,11 +73,7 @@ static void poll(struct disk *d)
 
     if (c->op == STORAGE_WRITE)
         copy_data(f, c, true);
-    f->keys = 0;
-    if (world_ours())
-        sched_visit(visit, f);
-    else
-        call(f);
+    firmware_visit(f->boot, visit, f);
     if (c->op == STORAGE_READ && !f->err)
         copy_data(f, c, false);
     took = rdtsc() - begin;
@@ -98,8 +81,7 @@ static void poll(struct disk *d)
     f->counts.ticks += took;
     d->rest_until = begin + took + took / 2; /* a third of the time at least is for the guests here */
     disk_done(d, 0, f->err);
-    for (unsigned i = 0; i < f->keys; i++)
-        console_typed(f->key[i]);
+    firmware_typed();
 }
 
 /* The firmware has its own time-outs, and a command that it does not come back from cannot be ended. */

@@ -4,14 +4,16 @@
 
 #include "arch/x86/apic.h"
 #include "arch/x86/cpu.h"
+#include "core/firmware_card.h"
 #include "drivers/card.h"
 #include "lib/errno.h"
 #include "lib/log.h"
 #include "lib/string.h"
 
 /*
- * Each card that a driver of ours knows asks for an address by DHCP (RFC 2131), and then sends as many echo requests
- * (RFC 792) to whoever answered as take the driver's rings round several times, and compares what comes back.
+ * Each card that a driver of ours knows, or else the firmware's, asks for an address by DHCP (RFC 2131), and then sends
+ * as many echo requests (RFC 792) to whoever answered as take the driver's rings round several times, and compares what
+ * comes back.
  */
 #define ANSWER_MS   4000u
 #define TRIES       5u
@@ -228,13 +230,9 @@ static void send_echoes(void)
     (void)wait_until(has_echoes, 200);
 }
 
-static bool try_card(const struct pci_function *f)
+/* net.card has been opened, or err. */
+static bool try_card(const char *name, int err)
 {
-    const char *name = card_driver(f);
-    int err;
-
-    memset(&net, 0, sizeof(net));
-    err = card_open(f, &net.card);
     if (!err) {
         name = net.card->name;
         net.card->receive = receive;
@@ -260,6 +258,12 @@ static bool try_card(const struct pci_function *f)
     return net.echoes >= ECHOES - LOST_MAX && !net.wrong;
 }
 
+static bool try_ours(const struct pci_function *f)
+{
+    memset(&net, 0, sizeof(net));
+    return try_card(card_driver(f), card_open(f, &net.card));
+}
+
 struct seen { const struct boot_info *boot; unsigned cards, good; };
 
 static bool look_at(const struct pci_function *f, void *arg)
@@ -274,11 +278,31 @@ static bool look_at(const struct pci_function *f, void *arg)
     if (err == -EBUSY)
         log_error("%s: the firmware does not let it go", card_driver(f));
     else
-        seen->good += try_card(f);
+        seen->good += try_ours(f);
     devices_stop();
     if (!err)
         seen->boot->pci_take_back(f->at.bdf);
     return false;
+}
+
+static bool is_known(const struct pci_function *f, void *arg)
+{
+    return f->at.bdf == *(uint16_t *)arg && card_driver(f);
+}
+
+/* Cards that only the firmware has a driver for. */
+static void look_at_firmwares(struct seen *seen)
+{
+    for (unsigned i = 0; i < seen->boot->cards; i++) {
+        uint16_t bdf = seen->boot->card[i].bdf;
+
+        if (pci_each(is_known, &bdf))
+            continue;
+        seen->cards++;
+        memset(&net, 0, sizeof(net));
+        seen->good += try_card("firmware", firmware_card_open(seen->boot, i, &net.card));
+        devices_stop();
+    }
 }
 
 int selftest_net(const struct boot_info *boot)
@@ -286,6 +310,7 @@ int selftest_net(const struct boot_info *boot)
     struct seen seen = { .boot = boot };
 
     (void)pci_each(look_at, &seen);
+    look_at_firmwares(&seen);
     log_info("selftest: %u network cards, %u passed, %u failed", seen.cards, seen.good, seen.cards - seen.good);
     return seen.cards && seen.good == seen.cards ? 0 : -EIO;
 }

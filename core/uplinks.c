@@ -2,6 +2,7 @@
 /* Copyright (C) 2026 The Mirrorball authors */
 #include "core/uplinks.h"
 
+#include "core/firmware_card.h"
 #include "lib/errno.h"
 #include "lib/format.h"
 #include "lib/log.h"
@@ -52,10 +53,10 @@ static void news(struct card *c)
 
 /* --- which card --- */
 
-static bool is_taken(const struct pci_function *f)
+static bool is_taken(uint16_t bdf)
 {
     for (unsigned i = 0; i < count; i++)
-        if (uplinks[i].bdf == f->at.bdf)
+        if (uplinks[i].bdf == bdf)
             return true;
     return false;
 }
@@ -64,7 +65,7 @@ static bool fits(const struct net_config *c, const struct pci_function *f)
 {
     const char *driver = card_driver(f);
 
-    if (!driver || is_taken(f))
+    if (!driver || c->uplink == CONFIG_UPLINK_FIRMWARE || is_taken(f->at.bdf))
         return false;
     return c->uplink == CONFIG_UPLINK_PCI ? c->bdf == f->at.bdf :
            c->uplink == CONFIG_UPLINK_AUTO || !strcmp(driver, "e1000");
@@ -93,25 +94,27 @@ static int attach(struct uplink *u)
     return net ? net_attach(net, &u->port) : -ENOSPC;
 }
 
-static int take(const struct boot_info *boot, const struct pci_function *f, struct uplink *u)
+/* The card has been opened, or (err) has not: it is the next uplink, or is as it was. */
+static bool begin(const struct boot_info *boot, struct uplink *u, int err)
 {
-    int err = boot->pci_release(f->at.bdf);
+    const uint8_t *mac;
 
-    u->bdf = f->at.bdf;
-    u->released = !err;
-    if (!err || err == -ENODEV)
-        err = card_open(f, &u->card);
     if (!err)
         err = attach(u);
     if (!err)
         err = u->card->ops->start(u->card);
     if (err) {
-        log_warn("net %s: uplink PCI %02x:%02x.%x cannot be used (%d)", u->config->name, f->at.bdf >> 8,
-                 f->at.bdf >> 3 & 31, f->at.bdf & 7, err);
+        log_warn("net %s: uplink PCI %02x:%02x.%x cannot be used (%d)", u->config->name, u->bdf >> 8,
+                 u->bdf >> 3 & 31, u->bdf & 7, err);
         net_detach(&u->port);
         give_back(boot, u);
+        return false;
     }
-    return err;
+    count++;
+    mac = u->card->mac;
+    log_info("net %s: uplink %s, %02x:%02x:%02x:%02x:%02x:%02x, link %s", u->config->name, u->card->name, mac[0], mac[1],
+             mac[2], mac[3], mac[4], mac[5], u->card->up ? "up" : "down");
+    return true;
 }
 
 struct search { const struct boot_info *boot; const struct net_config *config; };
@@ -120,18 +123,33 @@ static bool try_function(const struct pci_function *f, void *arg)
 {
     const struct search *s = arg;
     struct uplink *u = &uplinks[count];
-    const uint8_t *mac;
+    int err;
 
     if (!fits(s->config, f))
         return false;
-    *u = (struct uplink){ .config = s->config };
-    if (take(s->boot, f, u))
-        return false;
-    count++;
-    mac = u->card->mac;
-    log_info("net %s: uplink %s, %02x:%02x:%02x:%02x:%02x:%02x, link %s", u->config->name, u->card->name, mac[0], mac[1],
-             mac[2], mac[3], mac[4], mac[5], u->card->up ? "up" : "down");
-    return true;
+    err = s->boot->pci_release(f->at.bdf);
+    *u = (struct uplink){ .config = s->config, .bdf = f->at.bdf, .released = !err };
+    if (!err || err == -ENODEV)
+        err = card_open(f, &u->card);
+    return begin(s->boot, u, err);
+}
+
+/* One that the firmware drives. */
+static bool try_firmware(const struct search *s)
+{
+    const struct boot_info *boot = s->boot;
+
+    for (unsigned i = 0; i < boot->cards && s->config->uplink != CONFIG_UPLINK_E1000; i++) {
+        uint16_t bdf = boot->card[i].bdf;
+        struct uplink *u = &uplinks[count];
+
+        if (is_taken(bdf) || (s->config->uplink == CONFIG_UPLINK_PCI && s->config->bdf != bdf))
+            continue;
+        *u = (struct uplink){ .config = s->config, .bdf = bdf };
+        if (begin(boot, u, firmware_card_open(boot, i, &u->card)))
+            return true;
+    }
+    return false;
 }
 
 int uplinks_open(const struct boot_info *boot)
@@ -141,7 +159,8 @@ int uplinks_open(const struct boot_info *boot)
     for (unsigned i = 0; i < c->nets; i++) {
         struct search s = { boot, &c->net[i] };
 
-        if (c->net[i].uplink == CONFIG_UPLINK_NONE || pci_each(try_function, &s))
+        if (c->net[i].uplink == CONFIG_UPLINK_NONE || pci_each(try_function, &s) ||
+            try_firmware(&s))
             continue;
         if (c->net[i].uplink != CONFIG_UPLINK_AUTO) {
             log_error("net %s: no network card for its uplink", c->net[i].name);

@@ -56,10 +56,12 @@ int config_set_uplink(struct parser *p, const char *value)
         p->net->uplink = CONFIG_UPLINK_AUTO;
     else if (strcmp(value, "e1000") == 0)
         p->net->uplink = CONFIG_UPLINK_E1000;
+    else if (strcmp(value, "firmware") == 0)
+        p->net->uplink = CONFIG_UPLINK_FIRMWARE;
     else if (strncmp(value, "pci:", 4) == 0 && parse_bdf(value + 4, &p->net->bdf))
         p->net->uplink = CONFIG_UPLINK_PCI;
     else
-        return config_fail(p, "expected auto, e1000 or pci:BUS:DEVICE.FUNCTION such as pci:00:03.0, found \"%.*s\"",
-                           SHOWN, value);
+        return config_fail(p, "expected auto, e1000, firmware or pci:BUS:DEVICE.FUNCTION such as pci:00:03.0, found "
+                           "\"%.*s\"", SHOWN, value);
     return 0;
 }

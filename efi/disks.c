@@ -2,6 +2,7 @@
 /* Copyright (C) 2026 The Mirrorball authors */
 
 #include "efi/firmware.h"
+#include "efi/path.h"
 
 #include "lib/errno.h"
 #include "lib/string.h"
@@ -9,46 +10,17 @@
 #include <efipciio.h>
 
 #define NODE_NVME        0x17  /* messaging device path: NVM Express namespace (UEFI 2.10, 10.3.4.21) */
-#define NODE_TYPE        0x7f
-#define NODE_END         0x7f
-#define PATH_MAX_BYTES   512u
 
 /* The firmware's side of boot_info.disk. */
 struct firmware_disk {
     EFI_BLOCK_IO *io;          /* NULL: its controller is ours now */
     EFI_HANDLE controller;     /* NULL: not on PCI */
     uint16_t bdf;
-    size_t path_size;
-    uint8_t path[PATH_MAX_BYTES] __attribute__((aligned(8)));
+    struct path path;
 };
 
 static struct firmware_disk disks[BOOT_MAX_DISKS];
 static unsigned count;
-
-static size_t node_size(const EFI_DEVICE_PATH *node)
-{
-    return node->Length[0] | (size_t)node->Length[1] << 8;
-}
-
-static bool is_end(const EFI_DEVICE_PATH *node)
-{
-    return (node->Type & NODE_TYPE) == NODE_END;
-}
-
-static const EFI_DEVICE_PATH *next_node(const EFI_DEVICE_PATH *node)
-{
-    return (const EFI_DEVICE_PATH *)((const uint8_t *)node + node_size(node));
-}
-
-/* Bytes of a path without its end. */
-static size_t path_size(const EFI_DEVICE_PATH *path)
-{
-    const EFI_DEVICE_PATH *node = path;
-
-    while (!is_end(node) && node_size(node) >= sizeof(*node))
-        node = next_node(node);
-    return (size_t)((const uint8_t *)node - (const uint8_t *)path);
-}
 
 static bool is_disk(const EFI_BLOCK_IO_MEDIA *m)
 {
@@ -59,7 +31,7 @@ static bool is_disk(const EFI_BLOCK_IO_MEDIA *m)
 /* The number that the node behind the PCI function gives the disk. */
 static uint32_t unit_of(const EFI_DEVICE_PATH *node)
 {
-    if ((node->Type & NODE_TYPE) != MESSAGING_DEVICE_PATH)
+    if (path_type(node) != MESSAGING_DEVICE_PATH)
         return UINT32_MAX;
     if (node->SubType == MSG_ATAPI_DP) {
         const ATAPI_DEVICE_PATH *ata = (const ATAPI_DEVICE_PATH *)node;
@@ -81,48 +53,26 @@ static uint32_t unit_of(const EFI_DEVICE_PATH *node)
     return UINT32_MAX;
 }
 
-/* Which PCI function it hangs on. */
-static void find_controller(struct firmware_disk *f, struct boot_disk *d)
-{
-    EFI_GUID guid = EFI_PCI_IO_PROTOCOL_GUID;
-    EFI_DEVICE_PATH *rest = (EFI_DEVICE_PATH *)f->path;
-    EFI_PCI_IO_PROTOCOL *pci;
-    UINTN segment, bus, device, function;
-
-    f->controller = NULL;
-    if (firmware->BootServices->LocateDevicePath(&guid, &rest, &f->controller) != EFI_SUCCESS ||
-        firmware->BootServices->HandleProtocol(f->controller, &guid, (void **)&pci) != EFI_SUCCESS ||
-        pci->GetLocation(pci, &segment, &bus, &device, &function) != EFI_SUCCESS || segment) {
-        f->controller = NULL;
-        return;
-    }
-    f->bdf = (uint16_t)(bus << 8 | device << 3 | function);
-    d->pci = true;
-    d->bdf = f->bdf;
-    d->unit = unit_of(rest);
-}
-
 static void add_disk(struct boot_info *boot, EFI_HANDLE handle)
 {
-    EFI_GUID io_guid = EFI_BLOCK_IO_PROTOCOL_GUID, path_guid = EFI_DEVICE_PATH_PROTOCOL_GUID;
-    EFI_BOOT_SERVICES *bs = firmware->BootServices;
+    EFI_GUID guid = EFI_BLOCK_IO_PROTOCOL_GUID;
     struct firmware_disk *f = &disks[count];
-    EFI_DEVICE_PATH *path;
+    const EFI_DEVICE_PATH *rest;
     struct boot_disk *d;
 
-    if (bs->HandleProtocol(handle, &io_guid, (void **)&f->io) != EFI_SUCCESS || !is_disk(f->io->Media) ||
-        bs->HandleProtocol(handle, &path_guid, (void **)&path) != EFI_SUCCESS)
+    if (firmware->BootServices->HandleProtocol(handle, &guid, (void **)&f->io) != EFI_SUCCESS ||
+        !is_disk(f->io->Media) || !path_keep(&f->path, handle))
         return;
-    f->path_size = path_size(path);
-    if (f->path_size + sizeof(*path) > sizeof(f->path))
-        return;
-    memcpy(f->path, path, f->path_size);
-    memcpy(f->path + f->path_size, (const uint8_t[]){ NODE_END, 0xff, sizeof(*path), 0 }, sizeof(*path));
     d = &boot->disk[count++];
     *d = (struct boot_disk){ .block = f->io->Media->BlockSize, .readonly = f->io->Media->ReadOnly,
                              .unit = UINT32_MAX };
     d->sectors = (f->io->Media->LastBlock + 1) * (d->block / STORAGE_SECTOR);
-    find_controller(f, d);
+    f->controller = path_pci(&f->path, &f->bdf, &rest);
+    if (f->controller) {
+        d->pci = true;
+        d->bdf = f->bdf;
+        d->unit = unit_of(rest);
+    }
 }
 
 static int transfer(unsigned disk, bool write, uint64_t block, void *data, size_t size)
@@ -176,25 +126,13 @@ static EFI_HANDLE controller_at(uint16_t bdf)
     return NULL;
 }
 
-/* What the firmware has for a path now. */
-static EFI_BLOCK_IO *block_io_of(struct firmware_disk *f)
-{
-    EFI_GUID guid = EFI_BLOCK_IO_PROTOCOL_GUID;
-    EFI_DEVICE_PATH *rest = (EFI_DEVICE_PATH *)f->path;
-    EFI_BLOCK_IO *io;
-    EFI_HANDLE handle;
-
-    if (firmware->BootServices->LocateDevicePath(&guid, &rest, &handle) != EFI_SUCCESS || !is_end(rest) ||
-        firmware->BootServices->HandleProtocol(handle, &guid, (void **)&io) != EFI_SUCCESS)
-        return NULL;
-    return io;
-}
-
 static void find_again(uint16_t bdf)
 {
+    EFI_GUID guid = EFI_BLOCK_IO_PROTOCOL_GUID;
+
     for (unsigned i = 0; i < count; i++)
         if (disks[i].controller && disks[i].bdf == bdf)
-            disks[i].io = block_io_of(&disks[i]);
+            disks[i].io = path_find(&disks[i].path, &guid);
 }
 
 static void pci_take_back(uint16_t bdf)
@@ -251,16 +189,16 @@ static const HARDDRIVE_DEVICE_PATH *partition_on(const struct firmware_disk *f, 
 {
     const EFI_DEVICE_PATH *node;
 
-    if (path_size(path) < f->path_size || memcmp(path, f->path, f->path_size))
+    if (path_size(path) < f->path.size || memcmp(path, f->path.bytes, f->path.size))
         return NULL;
-    node = (const EFI_DEVICE_PATH *)((const uint8_t *)path + f->path_size);
-    return (node->Type & NODE_TYPE) == MEDIA_DEVICE_PATH && node->SubType == MEDIA_HARDDRIVE_DP &&
-           is_end(next_node(node)) ? (const HARDDRIVE_DEVICE_PATH *)node : NULL;
+    node = (const EFI_DEVICE_PATH *)((const uint8_t *)path + f->path.size);
+    return path_type(node) == MEDIA_DEVICE_PATH && node->SubType == MEDIA_HARDDRIVE_DP && path_ends(path_next(node)) ?
+           (const HARDDRIVE_DEVICE_PATH *)node : NULL;
 }
 
 static bool same_disk(const struct firmware_disk *f, const EFI_DEVICE_PATH *path)
 {
-    return path_size(path) == f->path_size && !memcmp(path, f->path, f->path_size);
+    return path_size(path) == f->path.size && !memcmp(path, f->path.bytes, f->path.size);
 }
 
 int volume_place(const struct boot_info *boot, unsigned *disk, struct extent *e)

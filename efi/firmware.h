@@ -78,6 +78,11 @@ const void *table_find(uint64_t rsdp, const char sig[4], size_t *len);
  */
 int pci_disconnect(uint16_t bdf);
 void pci_reconnect(uint16_t bdf);
+/* The firmware's drivers take all functions of a base class: at a fast start it leaves most alone. */
+void pci_connect_class(uint8_t class);
+
+/* The network cards that the firmware can use, and what boot_info has to do with them. */
+void cards_find(struct boot_info *boot);
 
 /*
  * The disks that the firmware can read, and what boot_info has to do with them. Not an error if there are none.

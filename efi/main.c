@@ -70,6 +70,15 @@ static unsigned most_vcpus(void)
     return n;
 }
 
+/* May an uplink be a card that only the firmware has a driver for? */
+static bool wants_firmware_cards(void)
+{
+    for (unsigned i = 0; i < config.nets; i++)
+        if (config.net[i].uplink != CONFIG_UPLINK_NONE && config.net[i].uplink != CONFIG_UPLINK_E1000)
+            return true;
+    return false;
+}
+
 /* Needs neither VT-x nor a configuration: none of the other processors takes part. */
 static int test_devices(void)
 {
@@ -80,6 +89,8 @@ static int test_devices(void)
     boot.cpus = 1;
     tables_find(&boot);
     disks_find(&boot);
+    if (selftest.net)
+        cards_find(&boot);
     low_take(&boot);
     err = memory_take(&boot);
     return err ? err : mirrorball_selftest(&boot, &selftest);
@@ -104,6 +115,8 @@ static int run(void)
         err = processors_find(&boot, most_vcpus());
     if (!err) {
         disks_find(&boot);
+        if (wants_firmware_cards())
+            cards_find(&boot);
         err = places_find(&config, &boot);
     }
     if (!err)

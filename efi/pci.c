@@ -7,6 +7,8 @@
 
 #include <efipciio.h>
 
+#define BASE_CLASS 0x0b /* in configuration space */
+
 static bool is_at(EFI_HANDLE handle, uint16_t bdf)
 {
     EFI_GUID guid = EFI_PCI_IO_PROTOCOL_GUID;
@@ -48,6 +50,23 @@ static bool is_driven(EFI_HANDLE handle)
         driven |= (users[i].Attributes & EFI_OPEN_PROTOCOL_BY_DRIVER) != 0;
     firmware->BootServices->FreePool(users);
     return driven;
+}
+
+void pci_connect_class(uint8_t class)
+{
+    EFI_GUID guid = EFI_PCI_IO_PROTOCOL_GUID;
+    EFI_PCI_IO_PROTOCOL *pci;
+    EFI_HANDLE *handles;
+    uint8_t found;
+    UINTN n;
+
+    if (firmware->BootServices->LocateHandleBuffer(ByProtocol, &guid, NULL, &n, &handles) != EFI_SUCCESS)
+        return;
+    for (UINTN i = 0; i < n; i++)
+        if (firmware->BootServices->HandleProtocol(handles[i], &guid, (void **)&pci) == EFI_SUCCESS &&
+            pci->Pci.Read(pci, EfiPciIoWidthUint8, BASE_CLASS, 1, &found) == EFI_SUCCESS && found == class)
+            firmware->BootServices->ConnectController(handles[i], NULL, NULL, TRUE);
+    firmware->BootServices->FreePool(handles);
 }
 
 void pci_reconnect(uint16_t bdf)

@@ -779,6 +779,8 @@ static void test_networks(void **state)
     assert_int_equal(config.net[0].bdf, 0x0aff);
     assert_int_equal(config.net[1].uplink, CONFIG_UPLINK_AUTO);
     assert_int_equal(config.net[2].uplink, CONFIG_UPLINK_NONE);
+    good("[net lan0]\nuplink = firmware\n" MINIMAL);
+    assert_int_equal(config.net[0].uplink, CONFIG_UPLINK_FIRMWARE);
     good("[net lan0]\nuplink = e1000\n" MINIMAL);
     assert_int_equal(config.net[0].uplink, CONFIG_UPLINK_E1000);
     bad("[net]\n", "m.conf:1: [net]: expected [net NAME] with NAME of letters, digits, '_', '.' or '-', found \"\"");
@@ -800,7 +802,7 @@ static void test_uplink_values(void **state)
 
     for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
         snprintf(text, sizeof(text), "[net a]\nuplink = %s\n", wrong[i]);
-        snprintf(expected, sizeof(expected), "m.conf:2: uplink: expected auto, e1000 or pci:BUS:DEVICE.FUNCTION such "
+        snprintf(expected, sizeof(expected), "m.conf:2: uplink: expected auto, e1000, firmware or pci:BUS:DEVICE.FUNCTION such "
                  "as pci:00:03.0, found \"%s\"", wrong[i]);
         bad(text, expected);
     }

@@ -71,8 +71,64 @@ int card_open(const struct pci_function *f, struct card **card)
 static int release(uint16_t bdf) { return seen.release; }
 static void take_back(uint16_t bdf) { seen.back++; }
 
+/* The firmware's cards, of which the last is used: it sends as long as there is room, and one frame at a time has come. */
+static struct {
+    int start;
+    bool started[2], up;
+    unsigned number, room, sent, stops, come;
+    uint8_t last[CARD_MAX_FRAME];
+    size_t bytes;
+    int receive;
+} fw;
+
+static int fw_start(unsigned n)
+{
+    fw.number = n;
+    fw.started[n] = !fw.start;
+    return fw.start;
+}
+
+static void fw_stop(unsigned n)
+{
+    assert_true(fw.started[n]);
+    fw.started[n] = false;
+    fw.stops++;
+}
+
+static int fw_send(unsigned n, const void *frame, size_t bytes)
+{
+    assert_true(fw.started[n]);
+    if (!fw.room)
+        return -EAGAIN;
+    fw.room--;
+    fw.sent++;
+    memcpy(fw.last, frame, bytes);
+    return 0;
+}
+
+static int fw_receive(unsigned n, void *frame, size_t *bytes)
+{
+    assert_true(fw.started[n] && *bytes >= CARD_MAX_FRAME);
+    if (!fw.come)
+        return -EAGAIN;
+    fw.come--;
+    memset(frame, 0, 64);
+    memcpy(frame, fw.last, 12);
+    *bytes = fw.bytes;
+    return fw.receive;
+}
+
+static bool fw_up(unsigned n) { return fw.up; }
+
+void sched_visit(void (*fn)(void *arg), void *arg) { fn(arg); }
+void console_typed(uint8_t c) { }
+
 static struct config config;
-static const struct boot_info boot = { .config = &config, .pci_release = release, .pci_take_back = take_back };
+static struct boot_info boot = {
+    .config = &config, .pci_release = release, .pci_take_back = take_back, .card_start = fw_start, .card_stop = fw_stop,
+    .card_send = fw_send, .card_receive = fw_receive, .card_up = fw_up,
+    .card = { { .bdf = 0x0018, .up = true }, { .bdf = 0x0028, .mac = { 2, 0, 0, 0, 0, 7 }, .up = true } },
+};
 
 static int takes(struct net_port *p, const struct net_frame *f)
 {
@@ -107,6 +163,10 @@ static int setup(void **state)
     memset(&got, 0, sizeof(got));
     memset(&config, 0, sizeof(config));
     memset(&guest, 0, sizeof(guest));
+    memset(&fw, 0, sizeof(fw));
+    fw.up = true;
+    fw.bytes = 64;
+    boot.cards = 0;
     guest.ops = &ops;
     memcpy(guest.mac, guest_mac, 6);
     return net_attach(net_named("lan0"), &guest);
@@ -114,6 +174,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
+    devices_stop();
     uplinks_close(&boot);
     net_detach(&guest);
     return 0;
@@ -242,13 +303,112 @@ static void test_cannot_be_had(void **state)
     assert_int_equal(seen.back, 4);
 }
 
+/* Through the firmware: what is sent goes with the next visit, which brings what has come. */
+static void test_firmware(void **state)
+{
+    const struct card *c;
+    const char *name;
+
+    boot.cards = 2;
+    wants(0, "lan0", CONFIG_UPLINK_PCI, 0x0028);
+    assert_int_equal(uplinks_open(&boot), 0);
+    c = uplinks_at(0, &name);
+    assert_string_equal(c->name, "firmware 00:05.0");
+    assert_int_equal(c->mac[5], 7);
+    assert_int_equal(fw.number, 1);
+    assert_int_equal(guest_sends(other_mac), 0);
+    assert_int_equal(fw.sent, 0);
+    fw.room = 9;
+    devices_poll(UINT64_MAX - 1);
+    assert_int_equal(fw.sent, 1);
+    assert_memory_equal(fw.last, other_mac, 6);
+    assert_memory_equal(fw.last + 6, guest_mac, 6);
+
+    frame_of(fw.last, guest_mac, other_mac);
+    fw.come = 3;
+    devices_poll(UINT64_MAX - 1);
+    assert_int_equal(got.frames, 3);
+    assert_int_equal(got.bytes, 64);
+    fw.come = 1;
+    fw.receive = -EIO;                         /* it was longer than any that can be */
+    devices_poll(UINT64_MAX - 1);
+    fw.come = 1;
+    fw.receive = 0;
+    fw.bytes = 13;
+    devices_poll(UINT64_MAX - 1);
+    assert_int_equal(got.frames, 3);
+    assert_int_equal(c->counts.bad, 2);
+    assert_int_equal(c->counts.received, 3);
+
+    assert_int_equal(fw.stops, 0);
+    devices_stop();
+    assert_int_equal(fw.stops, 1);
+}
+
+/* It sends one now and then: those behind it are kept, as many as there is room for, and then the sender waits. */
+static void test_firmware_is_slow(void **state)
+{
+    unsigned kept = 0;
+
+    boot.cards = 2;
+    wants(0, "lan0", CONFIG_UPLINK_FIRMWARE, 0);
+    assert_int_equal(uplinks_open(&boot), 0);
+    while (guest_sends(other_mac) == 0)
+        kept++;
+    assert_in_range(kept, 2, 1000);
+    devices_poll(UINT64_MAX - 1);
+    assert_int_equal(got.rooms, 0);
+    fw.room = 1;
+    devices_poll(UINT64_MAX - 1);
+    assert_int_equal(fw.sent, 1);
+    assert_int_equal(got.rooms, 1);
+    assert_int_equal(guest_sends(other_mac), 0);
+    assert_int_equal(guest_sends(other_mac), -EAGAIN);
+    fw.room = 1000;
+    fw.up = false;
+    devices_poll(UINT64_MAX - 1);
+    assert_int_equal(fw.sent, kept + 1);
+    assert_int_equal(guest_sends(other_mac), 0); /* no link: it is lost */
+    devices_poll(UINT64_MAX - 1);
+    assert_int_equal(fw.sent, kept + 1);
+}
+
+/* Ours first; what only the firmware knows, or what is asked for; and not one that is in use already. */
+static void test_firmware_choice(void **state)
+{
+    const char *name;
+
+    boot.cards = 2;
+    wants(0, "lan0", CONFIG_UPLINK_AUTO, 0);
+    wants(1, "lan1", CONFIG_UPLINK_PCI, 0x0020);
+    wants(2, "lan2", CONFIG_UPLINK_AUTO, 0);
+    wants(3, "lan3", CONFIG_UPLINK_AUTO, 0);
+    assert_int_equal(uplinks_open(&boot), 0);
+    assert_ptr_equal(uplinks_at(0, &name), &cards[0]);
+    assert_ptr_equal(uplinks_at(1, &name), &cards[1]);
+    assert_string_equal(uplinks_at(2, &name)->name, "firmware 00:05.0");
+    assert_null(uplinks_at(3, &name));
+    devices_stop();
+    uplinks_close(&boot);
+
+    wants(0, "lan0", CONFIG_UPLINK_FIRMWARE, 0);
+    assert_int_equal(uplinks_open(&boot), 0);
+    assert_string_equal(uplinks_at(0, &name)->name, "firmware 00:03.0");
+    devices_stop();
+    uplinks_close(&boot);
+    fw.start = -EIO;
+    assert_int_equal(uplinks_open(&boot), -ENODEV);
+    fw.start = 0;                              /* and that had not been for good */
+    assert_int_equal(uplinks_open(&boot), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_both_ways), TEST(test_no_room), TEST(test_another_network), TEST(test_choice),
-        TEST(test_cannot_be_had),
+        TEST(test_cannot_be_had), TEST(test_firmware), TEST(test_firmware_is_slow), TEST(test_firmware_choice),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
