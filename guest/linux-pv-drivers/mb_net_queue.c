@@ -155,6 +155,7 @@ netdev_tx_t mb_net_xmit(struct sk_buff *skb, struct net_device *dev)
 		return NETDEV_TX_OK;
 	}
 	skb_tx_timestamp(skb);
+	skb_orphan(skb); /* it goes as soon as there is room for it: the sender need not wait for a reclaim */
 	push(q, skb);
 	if (q->submitted - q->done >= PACKETS)
 		netif_tx_stop_queue(txq_of(q));

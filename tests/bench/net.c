@@ -5,10 +5,11 @@
  * ends together.
  *   net serve                  answers all calls, for ever
  *   net send ADDRESS MIB BYTES a stream in messages of so many bytes; the other end reads and throws away
- *   net file ADDRESS FILE      sendfile of all of it, likewise
- *   net check ADDRESS FILE     the same, and both ends add up what they have seen
- *   net skip ADDRESS FILE      sendfile, and the other end drops what comes without looking at it, as iperf3 can
+ *   net file ADDRESS FILE N    sendfile of all of it N times, likewise
+ *   net check ADDRESS FILE     once, and both ends add up what they have seen
+ *   net skip ADDRESS FILE N    sendfile, and the other end drops what comes without looking at it, as iperf3 can
  *   net echo ADDRESS N BYTES   round trips
+ *   net none                   nothing, said in the same way
  *   net stats INTERFACE        what its driver counts, as ethtool -S prints it
  */
 #include <arpa/inet.h>
@@ -148,7 +149,7 @@ static void send_stream(const char *address, size_t bytes, size_t message)
     printf("bench: net_send_%zu %lu %lu\n", message, (unsigned long)(ticks_now() - start), (unsigned long)got);
 }
 
-static void send_file(const char *address, const char *file, int32_t what)
+static void send_file(const char *address, const char *file, int32_t what, unsigned times)
 {
     int in = open(file, O_RDONLY), fd = call(address, what);
     uint64_t start, got, sum = 0;
@@ -158,10 +159,13 @@ static void send_file(const char *address, const char *file, int32_t what)
     if (in < 0 || fstat(in, &st))
         die(file);
     start = ticks_now();
-    for (off_t left = st.st_size; left; left -= n) {
-        n = sendfile(fd, in, NULL, left > MIB ? MIB : (size_t)left);
-        if (n <= 0)
-            die("sendfile");
+    for (; times; times--) {
+        lseek(in, 0, SEEK_SET);
+        for (off_t left = st.st_size; left; left -= n) {
+            n = sendfile(fd, in, NULL, left > MIB ? MIB : (size_t)left);
+            if (n <= 0)
+                die("sendfile");
+        }
     }
     got = end(fd);
     if (what != CHECK) {
@@ -227,14 +231,16 @@ int main(int argc, char **argv)
         serve();
     else if (!strcmp(what, "send") && argc == 5)
         send_stream(argv[2], strtoul(argv[3], NULL, 10) * MIB, strtoul(argv[4], NULL, 10));
-    else if (!strcmp(what, "file") && argc == 4)
-        send_file(argv[2], argv[3], SINK);
+    else if (!strcmp(what, "file") && argc == 5)
+        send_file(argv[2], argv[3], SINK, (unsigned)strtoul(argv[4], NULL, 10));
     else if (!strcmp(what, "check") && argc == 4)
-        send_file(argv[2], argv[3], CHECK);
-    else if (!strcmp(what, "skip") && argc == 4)
-        send_file(argv[2], argv[3], SKIP);
+        send_file(argv[2], argv[3], CHECK, 1);
+    else if (!strcmp(what, "skip") && argc == 5)
+        send_file(argv[2], argv[3], SKIP, (unsigned)strtoul(argv[4], NULL, 10));
     else if (!strcmp(what, "echo") && argc == 5)
         echo(argv[2], (unsigned)strtoul(argv[3], NULL, 10), strtoul(argv[4], NULL, 10));
+    else if (!strcmp(what, "none"))
+        printf("bench: net_none 0 0\n");
     else if (!strcmp(what, "stats") && argc == 3)
         stats(argv[2]);
     else

@@ -262,6 +262,25 @@ static void whole_pages_are_shared_if_they_stay(void **state)
     assert_int_equal(still, packet[66 + PAGE_SIZE]);
 }
 
+/* What is copied to a page that others have, too, is mapped when the call returns. */
+static void a_copy_costs_the_receiver_no_fault(void **state)
+{
+    const uint32_t bytes = 66 + 2 * PAGE_SIZE + 500;
+
+    post(1, PAGES);
+    send_split(MB_NET_STAYS);
+    for (unsigned i = 1; i < PAGES / 4; i++)
+        assert_int_equal(send_table(bytes, 2), 1);
+    for (unsigned i = 0; i < PAGES / 4; i++)
+        expect(bytes, 4);
+    assert_int_equal(ept_lookup(&pmap[1].ept[0], GPA(BUFFERS + 2 * PAGE_SIZE)).prot, EPT_R | EPT_X);
+    post(1, 4);
+    segment(1, DATA + PAGE_SIZE, 2 * PAGE_SIZE + 500, 0);
+    assert_int_equal(send_table(bytes, 2), 1);
+    expect(bytes, 4);
+    assert_int_equal(ept_lookup(&pmap[1].ept[0], GPA(BUFFERS + 2 * PAGE_SIZE)).prot, EPT_RWX);
+}
+
 static void they_are_copied_otherwise(void **state)
 {
     post(1, 8);
@@ -544,7 +563,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(small_packets_arrive), T(several_go_in_one_call), T(whole_pages_are_shared_if_they_stay),
         T(they_are_copied_otherwise), T(untouched_pages_are_zeros),
-        T(one_that_cannot_be_shared_is_copied), T(bits_and_pieces_are_packed),
+        T(one_that_cannot_be_shared_is_copied), T(a_copy_costs_the_receiver_no_fault), T(bits_and_pieces_are_packed),
         T(a_sender_waits_and_is_told), T(but_not_for_ever), T(who_has_no_ring_loses_its_own),
         T(another_queue_takes_over), T(nonsense_is_counted_and_gone), T(a_broken_ring_stops_its_owner_alone),
         T(pages_that_are_none_stop_the_receiver_alone), T(more_pages_than_the_ring_has_stop_it_too),
