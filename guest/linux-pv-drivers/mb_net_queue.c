@@ -155,7 +155,12 @@ netdev_tx_t mb_net_xmit(struct sk_buff *skb, struct net_device *dev)
 		return NETDEV_TX_OK;
 	}
 	skb_tx_timestamp(skb);
-	skb_orphan(skb); /* it goes as soon as there is room for it: the sender need not wait for a reclaim */
+	/*
+	 * What TCP may have under way in a device is two large packets, so every one would wait for a reclaim and its
+	 * CPU go idle in between. Of small ones it waits rightly: it makes larger ones of them meanwhile.
+	 */
+	if (skb_is_gso(skb))
+		skb_orphan(skb);
 	push(q, skb);
 	if (q->submitted - q->done >= PACKETS)
 		netif_tx_stop_queue(txq_of(q));

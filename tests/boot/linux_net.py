@@ -101,7 +101,7 @@ def run_once(m, arguments):
 
 def figures(m, row):
     """The same for each unit, without the exits of typing, of starting a program, and of what it prints."""
-    idle = run_once(m, "none")[1]
+    idle = run_once(m, row.arguments.replace(row.arguments.split()[0], "none", 1))[1]
     ticks, n = run_once(m, row.arguments)
     return ticks / row.units, (n - idle) / row.units
 

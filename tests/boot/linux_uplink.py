@@ -80,7 +80,7 @@ def nothing_outside(m, name):
             "ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up; ping -c 2 -W 2 10.0.2.2; echo ping=$?", r"ping=1$", 60)
 
 
-@lab.scenario("linux-uplink", seconds=600)
+@lab.scenario("linux-uplink", seconds=600, long=True)
 def linux_uplink(t):
     """Two guests share the machine's card; a third one is on another network."""
     data = random.Random(11).randbytes(FILE_BYTES)
