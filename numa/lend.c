@@ -25,7 +25,7 @@ static uint64_t *find_entry(struct pmap *pmap, struct gpa gpa)
 /* Whose key it is nobody else's business: it is found by who has it, not by what it holds. */
 static uint32_t key_of(struct hpa page) { return (uint32_t)(page.v * 0x9e3779b97f4a7c15 >> 32) | 1; }
 
-/* Nobody reaches these pages from now on, until the next fault there. Those that are shared nobody writes. Lock held. */
+/* Nobody reaches these pages any more, until the next fault there. Those that are shared nobody writes. Lock held. */
 static void detach_own(struct pmap *pmap, const struct gpa *gpa, uint64_t *const *e, unsigned n)
 {
     for (unsigned k = 0; k < pmap->nodes; k++) {

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Copyright (C) 2026 The Mirrorball authors
-"""Debian guests with the driver mb_net on one network: what arrives is what was sent; what it costs; lies; reloading."""
+"""Debian guests with the driver mb_net on one network: what arrives is what was sent; its cost; lies; reloading."""
 
 import collections
 import os
@@ -12,15 +12,15 @@ ADDRESS = {"alpha": "10.0.0.1", "beta": "10.0.0.2"}
 FILE_MIB = 8
 DRIVER = "/sys/bus/platform/drivers/mb_net"
 COMPLAINTS = "Call Trace|BUG:|cut here|blocked for|hung|page_pool_release_retry"
-# What tests/bench/net.c does: title, arguments, the most ticks and exits that a MiB or a round trip may cost (a sixth
-# above docs/evaluation.md).
+# What tests/bench/net.c does: title, arguments, the most ticks and exits that a MiB or a round trip may cost (about a
+# fifth above docs/evaluation.md).
 Row = collections.namedtuple("Row", "title arguments units unit most_ticks most_exits")
 ROWS = tuple(Row(*row) for row in (
-    ("stream of 128 KiB messages", "send 10.0.0.2 32 131072", 32, "MiB", 2540000, 300),
-    ("sendfile", "file 10.0.0.2 /tmp/file 4", 4 * FILE_MIB, "MiB", 2420000, 445),
-    ("sendfile, dropped unread", "skip 10.0.0.2 /tmp/file 4", 4 * FILE_MIB, "MiB", 1560000, 366),
-    ("stream of 64-byte messages", "send 10.0.0.2 1 64", 1, "MiB", 53000000, 5030),
-    ("64-byte round trips", "echo 10.0.0.2 500 64", 500, "round trip", 65500, 10.8),
+    ("stream of 128 KiB messages", "send 10.0.0.2 32 131072", 32, "MiB", 2300000, 95),
+    ("sendfile", "file 10.0.0.2 /tmp/file 4", 4 * FILE_MIB, "MiB", 2060000, 110),
+    ("sendfile, dropped unread", "skip 10.0.0.2 /tmp/file 4", 4 * FILE_MIB, "MiB", 1550000, 96),
+    ("stream of 64-byte messages", "send 10.0.0.2 1 64", 1, "MiB", 65000000, 3200),
+    ("64-byte round trips", "echo 10.0.0.2 500 64", 500, "round trip", 65500, 7.1),
 ))
 
 
@@ -73,7 +73,8 @@ def counted(m, name):
     found = re.search(rf"^  {name}/0: sent (\d+) packets, (\d+) KiB; spoofed (\d+), senseless (\d+), for nobody (\d+)\n"
                       r" +received (\d+) packets, (\d+) KiB; no room for (\d+); pages placed (\d+), copied (\d+) KiB",
                       answer, re.M)
-    names = ("sent", "sent_kib", "spoofed", "senseless", "nowhere", "received", "received_kib", "full", "placed", "copied")
+    names = ("sent", "sent_kib", "spoofed", "senseless", "nowhere", "received", "received_kib", "full", "placed",
+             "copied")
     return dict(zip(names, map(int, found.groups()))) if found else {}
 
 
@@ -83,7 +84,8 @@ def talk(m):
         m.wait(f"{name} comes to its shell", rf"^\[{name}\] mirrorball-guest: {name} ready", since=0)
     for name in ("beta", "alpha"):
         at_shell(m, name)
-        says(m, f"{name} has an interface", f"rmmod mb_net; modprobe mb_net later_us={LATER_US}; {up(name)}; cat /sys/class/net/eth0/carrier", r"^1$")
+        says(m, f"{name} has an interface", f"rmmod mb_net; modprobe mb_net later_us={LATER_US}; {up(name)}; "
+             "cat /sys/class/net/eth0/carrier", r"^1$")
         if name == "beta":
             says(m, "beta answers calls", "net serve & sleep 1; echo serves", r"^serves$")
     says(m, "a ping is answered", "ping -c 3 -q 10.0.0.2", r"3 packets received")
@@ -142,7 +144,8 @@ def unplug_receiver(m):
     at_shell(m, "beta")
     says(m, "it comes again", f"echo MRBL0003:00 >{DRIVER}/bind; {up('beta')}; echo back", r"^back$")
     at_shell(m, "alpha")
-    says(m, "and answers", "ping -c 2 -q 10.0.0.2; net check 10.0.0.2 /tmp/file", r"(?s)2 packets received.*sums agree$", 120)
+    says(m, "and answers", "ping -c 2 -q 10.0.0.2; net check 10.0.0.2 /tmp/file", r"(?s)2 packets received.*sums agree$",
+         120)
 
 
 def drivers_counts(m):

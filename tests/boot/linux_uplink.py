@@ -74,8 +74,8 @@ def downloads(m, name, url, md5):
 def nothing_outside(m, name):
     """Its network has no uplink: nobody answers, and a neighbour's address does not help."""
     at_shell(m, name)
-    m.shell(f"{name}: nobody offers it an address", "ifconfig eth0 up; udhcpc -i eth0 -n -q -t 2 -T 2 -s /bin/dhcp; echo lease=$?",
-            r"lease=1$", 120)
+    m.shell(f"{name}: nobody offers it an address", "ifconfig eth0 up; "
+            "udhcpc -i eth0 -n -q -t 2 -T 2 -s /bin/dhcp; echo lease=$?", r"lease=1$", 120)
     m.shell(f"{name}: it does not reach the outside with an address of its own making",
             "ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up; ping -c 2 -W 2 10.0.2.2; echo ping=$?", r"ping=1$", 60)
 
