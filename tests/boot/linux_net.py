@@ -144,8 +144,8 @@ def unplug_receiver(m):
     at_shell(m, "beta")
     says(m, "it comes again", f"echo MRBL0003:00 >{DRIVER}/bind; {up('beta')}; echo back", r"^back$")
     at_shell(m, "alpha")
-    says(m, "and answers", "ping -c 2 -q 10.0.0.2; net check 10.0.0.2 /tmp/file", r"(?s)2 packets received.*sums agree$",
-         120)
+    says(m, "and answers", "ping -c 2 -q 10.0.0.2; net check 10.0.0.2 /tmp/file",
+         r"(?s)2 packets received.*sums agree$", 120)
 
 
 def drivers_counts(m):

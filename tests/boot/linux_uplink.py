@@ -91,7 +91,8 @@ def linux_uplink(t):
     with Server(data) as server, t.machine(t.image(config, guest_files(t)), cpus=2, memory=768,
                                            arguments=uplink.card_options("bochs", "e1000")) as m:
         url = f"http://10.0.2.2:{server.server_address[1]}/file"
-        m.wait("the card becomes the uplink", r"^mirrorball: net lan0: uplink e1000 00:0\d\.0, 52:54:00:12:34:56, link up$")
+        m.wait("the card becomes the uplink",
+               r"^mirrorball: net lan0: uplink e1000 00:0\d\.0, 52:54:00:12:34:56, link up$")
         for name in ("alpha", "beta", "gamma"):
             m.wait(f"{name} is ready", rf"^\[{name}\] mirrorball-guest: {name} ready", 400, 0)
         lease(m, "alpha", "10.0.2.15")
