@@ -75,7 +75,10 @@ static uint16_t domain_bit(uint16_t domain) { return domain ? (uint16_t)BIT(doma
 
 void commons_read_in(struct hpa page, uint16_t domain)
 {
-    atomic_fetch_or_explicit(&page_of(page)->domains, domain_bit(domain), memory_order_relaxed);
+    struct mpage *p = page_of(page);
+
+    if (!(atomic_load_explicit(&p->domains, memory_order_relaxed) & domain_bit(domain)))
+        atomic_fetch_or_explicit(&p->domains, domain_bit(domain), memory_order_relaxed);
 }
 
 /* Is this a page of the space and key, which the domains have read (0: whoever has)? */

@@ -33,13 +33,15 @@ uint64_t pmap_chunk_count(const struct pmap *pmap)
 
 bool pmap_is_ram(const struct pmap *pmap, struct gpa gpa, uint64_t n)
 {
-    const struct pmap_window *window = pmap_window_of(pmap, gpa);
+    const struct pmap_window *window;
     uint64_t end = gpa.v + n;
 
     if (end < gpa.v)
         return false;
-    if (gpa.v >= pmap->windows_at)
+    if (gpa.v >= pmap->windows_at) {
+        window = pmap_window_of(pmap, gpa);
         return window && end <= window->base + window->size;
+    }
     if (gpa.v >= PMAP_HIGH_BASE)
         return end <= PMAP_HIGH_BASE + pmap->high;
     return end <= pmap->low && (end <= PMAP_HOLE || gpa.v >= PMAP_HOLE_END);

@@ -240,9 +240,9 @@ static int proceed(struct job *j)
 
     j->io.wait = &w->wait;
     if (!w->issued) {
-        int err = ops[w->r.op].run(j);
+        int err = ops[w->r.op].run(j), last = layer_end(&j->disk->layer, &j->io);
 
-        layer_issue(&j->disk->layer, &j->io);
+        err = last ? last : err;
         if (err == -EAGAIN)
             return err;
         w->issued = true;
@@ -342,9 +342,17 @@ static int stop(const struct blk *b, struct blk_disk *d, int error, const char *
     return error;
 }
 
-static struct job new_job(const struct blk *b, struct blk_disk *d, unsigned node)
+/* Field by field: there is more room in it for what will be gathered than is worth clearing. */
+static void init_job(struct job *j, const struct blk *b, struct blk_disk *d, unsigned node)
 {
-    return (struct job){ .blk = b, .disk = d, .io = { .pmap = b->pmap, .share = d->share, .node = node } };
+    j->blk = b;
+    j->disk = d;
+    j->io.pmap = b->pmap;
+    j->io.share = d->share;
+    j->io.node = node;
+    j->io.open = NULL;
+    j->io.gathered = 0;
+    j->io.found = 0;
 }
 
 /* Queue locked. The results are there; how many. */
@@ -362,11 +370,12 @@ static int64_t tell(struct blk *b, struct blk_disk *d, struct blk_queue *q, int 
 /* Queue locked. */
 static int64_t run(struct blk *b, struct blk_disk *d, struct blk_queue *q, unsigned node)
 {
-    struct job j = new_job(b, d, node);
     uint32_t submitted, before = q->given;
     uint64_t work = 0;
     int err = pmap_read(b->pmap, q->ring, &submitted, sizeof(submitted));
+    struct job j;
 
+    init_job(&j, b, d, node);
     if (!err && submitted - q->given > q->entries)
         return stop(b, d, -EPROTO, "more requests were submitted than its ring has");
     if (!err && submitted - q->taken > q->entries)
@@ -382,9 +391,10 @@ static int64_t run(struct blk *b, struct blk_disk *d, struct blk_queue *q, unsig
 
 static bool resume(struct blk *b, struct blk_disk *d, struct blk_queue *q, unsigned node)
 {
-    struct job j = new_job(b, d, node);
+    struct job j;
     bool news = false;
 
+    init_job(&j, b, d, node);
     spin_lock(&q->lock);
     if (q->waiting && !atomic_load(&d->stopped)) {
         uint32_t before = q->given;

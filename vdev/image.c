@@ -319,14 +319,41 @@ int image_page(struct image *image, uint64_t block, uint64_t blocks, bool again,
     return err;
 }
 
-void image_ahead(struct image *image, uint64_t block, uint64_t blocks)
+unsigned image_pages(struct image *image, uint64_t block, unsigned n, struct hpa *pages)
 {
-    if (!image->storage || block >= count_blocks(image) || page_short() || atomic_load(&cached_pages) > limit)
-        return;
+    uint64_t first = block, *slot;
+    unsigned found = 0;
+
+    spin_lock(&image->lock);
+    slot = block_map_leaf(&image->cached, &first);
+    if (slot && first <= block) {
+        slot += block - first;
+        n = MIN(n, (unsigned)(first + BLOCK_MAP_LEAF - block));
+    } else {
+        n = 0;
+    }
+    for (; found < n && IS_PAGE(*slot) && !(*slot & READING); slot++) {
+        *slot |= USED;
+        pages[found] = HPA(IS_PAGE(*slot));
+        commons_hold(pages[found++]);
+    }
+    spin_unlock(&image->lock);
+    return found;
+}
+
+bool image_ahead(struct image *image, uint64_t block, uint64_t blocks)
+{
+    int err = 0;
+
+    if (!image->storage || block >= count_blocks(image))
+        return true;
+    if (page_short() || atomic_load(&cached_pages) > limit)
+        return false;
     spin_lock(&image->lock);
     if (!IS_PAGE(block_map_get(&image->cached, MIN(block + blocks / 2, count_blocks(image) - 1))))
-        (void)read_blocks(image, block, blocks, true);
+        err = read_blocks(image, block, blocks, true);
     spin_unlock(&image->lock);
+    return !err || err == -EAGAIN;
 }
 
 int image_prepare(struct image *image, uint64_t block)

@@ -47,10 +47,15 @@ void image_release(struct image *image, bool write);
  */
 int image_page(struct image *image, uint64_t block, uint64_t blocks, bool again, struct hpa *page);
 /*
- * Reads what is not there of these blocks, unless half of them are (so that many are read at once), and if the machine
- * can spare it; nobody waits for it. Any processor.
+ * The same for up to n blocks from this one on that the cache has, each with a reference: how many there are until the
+ * first that it has not. Locks of the caller's may be held.
  */
-void image_ahead(struct image *image, uint64_t block, uint64_t blocks);
+unsigned image_pages(struct image *image, uint64_t block, unsigned n, struct hpa *pages);
+/*
+ * Reads what is not there of these blocks, unless half of them are (so that many are read at once), and if the machine
+ * can spare it; nobody waits for it. False: it cannot now. Any processor; locks of the caller's may be held.
+ */
+bool image_ahead(struct image *image, uint64_t block, uint64_t blocks);
 
 /*
  * Before a block is written to its storage: 0, -EAGAIN (it is being read), -ENOMEM. One caller at a time for a block,

@@ -19,7 +19,7 @@ struct part {
 
 static void *page_ptr(uint64_t entry) { return hpa_ptr(HPA(LAYER_AT(entry))); }
 
-static void count(_Atomic uint64_t *n) { atomic_fetch_add_explicit(n, 1, memory_order_relaxed); }
+static void count(_Atomic uint64_t *n, uint64_t more) { atomic_fetch_add_explicit(n, more, memory_order_relaxed); }
 
 /* Where a block that is not zero is read from, if not from a page of the layer's. */
 static struct image *where(const struct layer *l, uint64_t entry, uint64_t *block)
@@ -57,19 +57,56 @@ static int fetch(struct image *image, uint64_t block, uint64_t blocks, struct la
 }
 
 /* The page is the image's or the log's; its reference is used up. */
+static int copy_from(struct layer *l, struct hpa page, struct pmap *pmap, struct gpa to, size_t from, size_t n)
+{
+    int err = pmap_write(pmap, to, (char *)hpa_ptr(page) + from, n);
+
+    count(&l->copied, 1);
+    commons_drop(page);
+    return err;
+}
+
+/* What was found and is not wanted after all. */
+static void drop_found(struct layer_io *io)
+{
+    while (io->found > io->gathered)
+        commons_drop(io->page[--io->found].page);
+}
+
+/* All that is gathered takes its places; what cannot be placed is copied. The first error. */
+static int place_gathered(struct layer *l, struct layer_io *io)
+{
+    unsigned n = io->gathered, done = 0;
+    int err = 0;
+
+    drop_found(io);
+    io->gathered = io->found = 0;
+    while (done < n) {
+        unsigned placed = pmap_place_pages(io->pmap, &io->page[done], n - done, io->node);
+
+        count(&l->placed, placed);
+        done += placed;
+        if (done < n) {
+            const struct pmap_placed *p = &io->page[done++];
+            int failed = copy_from(l, p->page, io->pmap, p->gpa, 0, IMAGE_BLOCK);
+
+            err = err ? err : failed;
+        }
+    }
+    return err;
+}
+
+/* The page is the image's or the log's; its reference is used up. */
 static int give(struct layer *l, struct hpa page, const struct part *p)
 {
     struct layer_io *io = p->io;
-    int err;
 
-    if (io->share && p->n == IMAGE_BLOCK && !pmap_place(io->pmap, p->gpa, page, io->node)) {
-        count(&l->placed);
-        return 0;
-    }
-    count(&l->copied);
-    err = pmap_write(io->pmap, p->gpa, (char *)hpa_ptr(page) + p->from, p->n);
-    commons_drop(page);
-    return err;
+    if (!io->share || p->n < IMAGE_BLOCK)
+        return copy_from(l, page, io->pmap, p->gpa, p->from, p->n);
+    drop_found(io);
+    io->page[io->gathered++] = (struct pmap_placed){ p->gpa, page };
+    io->found = io->gathered;
+    return io->gathered == PMAP_PLACE_MOST ? place_gathered(l, io) : 0;
 }
 
 /* One that is zero, or that it has in memory. */
@@ -77,7 +114,7 @@ static int read_own(struct layer *l, uint64_t entry, const struct part *p)
 {
     if (entry & LAYER_ZERO)
         return pmap_zero(p->io->pmap, p->gpa, p->n);
-    count(&l->copied);
+    count(&l->copied, 1);
     return pmap_write(p->io->pmap, p->gpa, (char *)page_ptr(entry) + p->from, p->n);
 }
 
@@ -246,13 +283,14 @@ static void issue(struct layer *l, struct layer_io *io)
         wrote(l, t, -EIO);
 }
 
-void layer_issue(struct layer *l, struct layer_io *io)
+int layer_end(struct layer *l, struct layer_io *io)
 {
-    if (!io->open)
-        return;
-    spin_lock(&l->lock);
-    issue(l, io);
-    spin_unlock(&l->lock);
+    if (io->open) {
+        spin_lock(&l->lock);
+        issue(l, io);
+        spin_unlock(&l->lock);
+    }
+    return io->found ? place_gathered(l, io) : 0;
 }
 
 /* Lock held: a transfer to which a block at this place can be added. */
@@ -405,9 +443,81 @@ static int each_part(struct layer *l, uint64_t at, uint64_t n, struct part p, pa
     return err;
 }
 
+/* Lock held: of so many blocks, how many follow each other in the image or the log, none of them in memory. */
+static unsigned run_to_place(const struct layer *l, uint64_t block, unsigned most, struct image **image, uint64_t *at)
+{
+    uint64_t start = block;
+    const uint64_t *leaf = block_map_leaf(&l->own, &start);
+    unsigned n = 0;
+
+    *image = l->image;
+    *at = block;
+    if (!leaf || start > block) /* no word for any of them, or for those behind start only */
+        return leaf ? (unsigned)MIN(most, start - block) : most;
+    for (most = MIN(most, (unsigned)(start + BLOCK_MAP_LEAF - block)); n < most; n++) {
+        uint64_t entry = leaf[block - start + n], next = block + n;
+
+        if ((entry & (LAYER_ZERO | LAYER_BUSY)) || (LAYER_AT(entry) && !l->log))
+            break;
+        if (n == 0)
+            *image = where(l, entry, at);
+        else if (where(l, entry, &next) != *image || next != *at + n)
+            break;
+    }
+    return n;
+}
+
+/* Looks for blocks from this one on in the cache, as many as the request wants and there is room for. */
+static void find(struct layer *l, uint64_t block, struct layer_io *io)
+{
+    unsigned most = (unsigned)MIN(io->ahead / IMAGE_BLOCK, PMAP_PLACE_MOST - io->gathered), n;
+    struct hpa page[PMAP_PLACE_MOST];
+    struct image *image;
+    uint64_t first;
+
+    drop_found(io);
+    spin_lock(&l->lock);
+    n = run_to_place(l, block, most, &image, &first);
+    n = image_pages(image, first, n, page);
+    spin_unlock(&l->lock);
+    for (unsigned i = 0; i < n; i++)
+        io->page[io->found++].page = page[i];
+    io->next = block;
+}
+
+/* Blocks that were found go to whole pages, from this one on: how many bytes. */
+static uint64_t gather(struct layer *l, uint64_t block, struct gpa to, uint64_t n, struct layer_io *io)
+{
+    uint64_t done = 0;
+
+    if (io->gathered == io->found || io->next != block)
+        find(l, block, io);
+    for (; io->gathered < io->found && n - done >= IMAGE_BLOCK; done += IMAGE_BLOCK, io->next++)
+        io->page[io->gathered++].gpa = GPA(to.v + done);
+    return done;
+}
+
+/*
+ * What the cache has many blocks at a time, also if each goes elsewhere; then what it has not, or cannot be placed. To
+ * look for one block alone is cheaper.
+ */
 int layer_read(struct layer *l, uint64_t at, struct gpa to, uint64_t n, struct layer_io *io, uint64_t *done)
 {
-    return each_part(l, at, n, (struct part){ .gpa = to, .io = io }, read_part, done);
+    bool whole = io->share && !((at | to.v) % IMAGE_BLOCK) && (io->found || io->ahead >= 2 * IMAGE_BLOCK);
+    uint64_t more;
+    int err = 0;
+
+    for (*done = 0; *done < n && !err; *done += more) {
+        struct part p = { .gpa = GPA(to.v + *done), .io = io };
+
+        more = whole && n - *done >= IMAGE_BLOCK ? gather(l, (at + *done) / IMAGE_BLOCK, p.gpa, n - *done, io) : 0;
+        io->ahead -= more;
+        if (io->gathered == PMAP_PLACE_MOST)
+            err = place_gathered(l, io);
+        else if (!more)
+            err = each_part(l, at + *done, MIN(n - *done, whole ? IMAGE_BLOCK : n), p, read_part, &more);
+    }
+    return err;
 }
 
 int layer_write(struct layer *l, uint64_t at, struct gpa from, uint64_t n, struct layer_io *io, uint64_t *done)
@@ -475,40 +585,42 @@ int layer_flush(struct layer *l, struct layer_io *io)
     return err;
 }
 
-/* Lock held: the window of the stream that comes to block; 0: it is a new one. */
-static uint64_t window_of(struct layer *l, uint64_t block, uint64_t end)
+/* Lock held: the stream that comes to block and goes on at end; one with no window is new. */
+static struct layer_stream *stream_of(struct layer *l, uint64_t block, uint64_t end)
 {
-    unsigned i = 0;
+    struct layer_stream *s = l->stream, *last = s + LAYER_STREAMS;
 
-    while (i < LAYER_STREAMS && l->stream[i].next != block)
-        i++;
-    if (i == LAYER_STREAMS) {
-        i = l->stream_turn++ % LAYER_STREAMS;
-        l->stream[i].window = 0;
+    while (s < last && s->next != block)
+        s++;
+    if (s == last) {
+        s = &l->stream[l->stream_turn++ % LAYER_STREAMS];
+        s->window = 0;
+        s->ahead = 0;
     } else {
-        l->stream[i].window = MIN(MAX(l->stream[i].window * 2, (end - block) * 2), AHEAD_MAX);
+        s->window = MIN(MAX(s->window * 2, (end - block) * 2), AHEAD_MAX);
     }
-    l->stream[i].next = end;
-    return l->stream[i].window;
+    s->next = end;
+    return s;
 }
 
 void layer_expect(struct layer *l, uint64_t at, uint64_t n)
 {
-    uint64_t end = (at + n) / IMAGE_BLOCK, window, entry;
-    struct image *image = NULL;
+    uint64_t end = (at + n) / IMAGE_BLOCK, block = end, run, entry;
+    struct layer_stream *s;
+    struct image *image;
 
     if (!layer_waits(l))
         return;
     spin_lock(&l->lock);
-    window = window_of(l, at / IMAGE_BLOCK, end);
-    entry = block_map_get(&l->own, end);
-    if (window && !(entry & (LAYER_ZERO | LAYER_BUSY))) {
-        window = run_of(l, end, window);
-        image = where(l, entry, &end);
+    s = stream_of(l, at / IMAGE_BLOCK, end);
+    if (s->window && end + s->window / 2 > s->ahead) { /* seldom, for it takes long */
+        entry = block_map_get(&l->own, end);
+        run = run_of(l, end, s->window);
+        image = where(l, entry, &block);
+        if (!(entry & (LAYER_ZERO | LAYER_BUSY)) && image_ahead(image, block, run))
+            s->ahead = end + run;
     }
     spin_unlock(&l->lock);
-    if (image)
-        image_ahead(image, end, window);
 }
 
 bool layer_quiet(struct layer *l)

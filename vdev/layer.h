@@ -20,7 +20,9 @@ struct persist;
 #define LAYER_BUSY 2u          /* it is being written */
 #define LAYER_AT(entry) ((entry) & ~(PAGE_SIZE - 1))
 
+/* Reads in a row, in blocks: where they go on, how far ahead is read, and up to where it has been. */
 #define LAYER_STREAMS 4u
+struct layer_stream { uint64_t next, window, ahead; };
 
 struct layer {
     struct image *image;
@@ -31,7 +33,7 @@ struct layer {
     struct block_map own;
     uint64_t pages;            /* blocks that it has of its own */
     unsigned in_flight;        /* transfers */
-    struct { uint64_t next, window; } stream[LAYER_STREAMS]; /* blocks: where reads in a row go on, how far ahead */
+    struct layer_stream stream[LAYER_STREAMS];
     unsigned stream_turn;
     _Atomic uint64_t placed, copied; /* what reads took: blocks of the image without a copy, parts of blocks by one */
 };
@@ -52,12 +54,16 @@ struct layer_io {
     unsigned node;             /* where they are mapped */
     uint64_t ahead;            /* bytes from the part's start on that the request wants */
     struct layer_wait *wait;
-    struct transfer *open;     /* what is being put together: layer_issue sends it off */
+    struct transfer *open;     /* what is being put together: layer_end sends it off */
+    /* Blocks of a read that take their places together, in layer_end at the latest; then up to found the next ones. */
+    unsigned gathered, found;
+    uint64_t next;             /* the block that was found first and is not gathered */
+    struct pmap_placed page[PMAP_PLACE_MOST];
 };
 
 /*
  * To and from guest memory; *done: so many bytes are. -EFAULT: not RAM; -EIO; -ENOMEM; -ENOSPC; -EAGAIN. Writes have
- * been issued, and are over when wait->pending is 0.
+ * been issued, and are over when wait->pending is 0. What was read is there after layer_end.
  */
 int layer_read(struct layer *l, uint64_t at, struct gpa to, uint64_t n, struct layer_io *io, uint64_t *done);
 int layer_write(struct layer *l, uint64_t at, struct gpa from, uint64_t n, struct layer_io *io, uint64_t *done);
@@ -65,8 +71,8 @@ int layer_write(struct layer *l, uint64_t at, struct gpa from, uint64_t n, struc
 int layer_zero(struct layer *l, uint64_t at, uint64_t n, struct layer_io *io, uint64_t *done);
 /* The whole blocks among these are not needed any more. As layer_write. */
 int layer_discard(struct layer *l, uint64_t at, uint64_t n, struct layer_io *io, uint64_t *done);
-/* After any of these, whatever it returned. */
-void layer_issue(struct layer *l, struct layer_io *io);
+/* After any of these, whatever it returned. -EFAULT, -ENOMEM: of a read, if that had no error of its own. */
+int layer_end(struct layer *l, struct layer_io *io);
 /* What was written and is over stays so through a power cut, if the layer is not of memory alone. -EIO, -EAGAIN. */
 int layer_flush(struct layer *l, struct layer_io *io);
 /* The guest has read these blocks: if it reads on, more are read ahead. */

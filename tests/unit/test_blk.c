@@ -236,6 +236,63 @@ static void test_layers(void **state)
     assert_true(blk[0].disk[0].layer.pages > 0);
 }
 
+/* Segments of a request, each somewhere else, most of them a page; how many. */
+static unsigned scatter(uint64_t bytes, struct mb_blk_segment *s)
+{
+    unsigned n = 0;
+
+    for (uint64_t done = 0; done < bytes; done += s[n++].bytes) {
+        bool page = done % 4096 == 0 && fake_below(8);
+
+        s[n].gpa = BUFFER + n * 16384 + (fake_below(8) ? 0 : 512);
+        s[n].bytes = (uint32_t)MIN(bytes - done, page ? 4096u << fake_below(2) : 512 * (1 + fake_below(9)));
+        s[n].zero = 0;
+    }
+    return n;
+}
+
+/* What is found in the cache at once goes to many places, with blocks of its own in between; some places are not RAM. */
+static void test_scattered(void **state)
+{
+    static struct mb_blk_segment s[MB_BLK_MAX_SEGMENTS];
+    static uint8_t model[SECTORS * 512];
+
+    memcpy(model, file, sizeof(file));
+    for (unsigned i = 0; i < 300; i++) {
+        uint64_t sectors = 1 + fake_below(SECTORS - 32), first = fake_below(SECTORS - sectors + 1), at = first * 512;
+        struct mb_blk_request r = { .op = MB_BLK_READ, .sector = first, .sectors = sectors, .table = TABLE };
+        unsigned n = scatter(sectors * 512, s), bad = fake_below(4) ? n : (unsigned)fake_below(n);
+
+        if (bad < n)
+            s[bad].gpa |= BIT(40);
+        r.segments = (uint16_t)n;
+        put(0, TABLE, s, n * sizeof(*s));
+        assert_int_equal(request(0, r), bad < n ? -EFAULT : 0);
+        for (unsigned k = 0; k < bad; at += s[k++].bytes) {
+            get(0, s[k].gpa, buffer, s[k].bytes);
+            assert_memory_equal(buffer, model + at, s[k].bytes);
+        }
+        memset(buffer, (int)i, 4096);
+        put(0, BUFFER + 4096, buffer, 4096);
+        first = fake_below(SECTORS / 8) * 8;
+        if (!fake_below(8))
+            assert_int_equal(move(0, MB_BLK_WRITE, first, 4, BUFFER + 4096), 0);
+        if (!fake_below(8))
+            assert_int_equal(mark(0, MB_BLK_WRITE_ZEROES, first, 4), 0);
+        assert_int_equal(move(0, MB_BLK_READ, first, 4, BUFFER + 8192), 0);
+        get(0, BUFFER + 8192, model + first * 512, 2048);
+    }
+    pmap_destroy(&pmap[0]);
+    assert_int_equal(pmap_init(&pmap[0], 1, MEMORY, 1), 0);
+    for (uint64_t b = 0; b < BLOCKS; b++) {
+        struct hpa page;
+
+        assert_int_equal(image_page(image, b, 1, false, &page), 0);
+        assert_int_equal(page_of(page)->refs, 2); /* the cache's and ours: none was left behind */
+        commons_drop(page);
+    }
+}
+
 static void test_discard(void **state)
 {
     static const uint8_t zeros[4096];
@@ -487,8 +544,8 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_identify), T(test_reads_share), T(test_what_was_there), T(test_no_sharing), T(test_layers),
-        T(test_discard), T(test_counts), T(test_place_stops), T(test_readonly), T(test_bad_requests), T(test_batch), T(test_bounded),
-        T(test_rings), T(test_broken_ring), T(test_data_over_ring), T(test_all_memory_comes_back),
+        T(test_scattered), T(test_discard), T(test_counts), T(test_place_stops), T(test_readonly),
+        T(test_bad_requests), T(test_batch), T(test_bounded), T(test_rings), T(test_broken_ring), T(test_data_over_ring), T(test_all_memory_comes_back),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -119,7 +119,7 @@ static int step(struct task *t)
         else
             err = layer_write(&layer, at, GPA(buffer_of(t).v + t->moved), left, &io, &done);
         t->moved += done;
-        layer_issue(&layer, &io);
+        assert_int_equal(layer_end(&layer, &io), 0);
         if (err)
             return err;
         t->issued = true;
