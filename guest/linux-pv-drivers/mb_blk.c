@@ -244,6 +244,7 @@ static irqreturn_t mb_blk_interrupt(int irq, void *data)
 	unsigned int i, n;
 
 	for (i = 0; i < MAX_DISKS; i++) {
+		/* what is in it: see add_disk_number */
 		struct mb_disk *d = smp_load_acquire(&b->disk[i]);
 
 		for (n = 0; d && n < d->queues; n++)
