@@ -78,8 +78,8 @@ def file_of(t, image, name):
         return path, file.read()
 
 
-def snapshot(t, m, image, number):
-    """The machine stands still for a moment: the disk is what a power cut would leave now."""
+def frozen(t, m, image):
+    """The machine stands still for a moment: what a power cut would leave of its disk now, and what it has said."""
     copy = os.path.join(t.work, "cut.img")
     pids = children(m.process.pid)
     for pid in pids:
@@ -88,6 +88,11 @@ def snapshot(t, m, image, number):
     shutil.copyfile(image, copy)
     for pid in pids:
         os.kill(pid, signal.SIGCONT)
+    return copy, text
+
+
+def snapshot(t, m, image, number):
+    copy, text = frozen(t, m, image)
     return check_image(t, copy, text, f"cut {number}")
 
 

@@ -117,3 +117,37 @@ def storage_selftest(t):
         f"--qemu-arg={a}" for a in ("-drive", f"file={empty},format=raw,if=none,id=nvme,snapshot=on", "-device",
                                     "nvme,drive=nvme,serial=mirrorball")])
     selftest(t, "bochs", "bochs", ("ata",))
+
+
+LOAD_VMS, LOAD_MIB, STEP = 4, 2, 0x9e3779b97f4a7c15
+
+
+def loads(t, who, disks):
+    """Four VMs read a disk each, all at once, and compute: ticks of the longest, share of its time that one computed."""
+    files = lab.kernels("diskload")
+    config = f"disks = {disks}\n"
+    sections = []
+    for n in range(1, LOAD_VMS + 1):
+        words = LOAD_MIB * 131072
+        files[f"guests/{n}.img"] = struct.pack(f"<{words}Q", *((i + ord(str(n))) * STEP % 2**64 for i in range(words)))
+        sections.append(lab.vm_section(f"vm{n}", "diskload.elf", extra=str(n), memory=16) +
+                        f"cpus = {n % 2}\ndisk = \\guests\\{n}.img,cow,discard\n")
+    with t.machine(t.image(lab.config(config, *sections), files, name=who), who, cpus=2) as m:
+        m.wait(f"{who}: it drives the disk", rf"^mirrorball: disk \d+: {who} ", since=0)
+        for n in range(1, LOAD_VMS + 1):
+            m.wait(f"{who}: vm{n} has read all", rf"^\[vm{n}\] diskload: done: ", since=0)
+        m.wait("Mirrorball leaves", r"^mirrorball: exit success$", 60, since=0)
+        t.check(f"{who}: what is read is right", "FAIL" not in m.text(), m.report())
+        found = re.findall(r"diskload: done: (\d+) ticks, (\d+) units of work, of (\d+) ticks each$", m.text(), re.M)
+    ticks = [int(f[0]) for f in found]
+    shares = [100 * int(f[1]) * int(f[2]) // int(f[0]) for f in found]
+    print(f"storage-four: {who}: {LOAD_VMS} VMs read {LOAD_MIB} MiB each in {max(ticks)} ticks, "
+          f"{max(ticks) // (LOAD_VMS * LOAD_MIB * 256)} for each 4 KiB, and computed for {shares} % of that")
+    t.check(f"{who}: they compute meanwhile", min(shares) >= 5, shares)
+    return max(ticks)
+
+
+@lab.scenario("storage-four", seconds=240)
+def storage_four(t):
+    firmware, ata = loads(t, "firmware", "firmware"), loads(t, "ata", "auto")
+    t.check(f"our driver is faster: {ata} ticks, the firmware {firmware}", 2 * ata < firmware)

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Copyright (C) 2026 The Mirrorball authors
+"""Linux with ext4 on a disk with a log and on an exclusive one: power cuts, and the monitor's words for disks."""
+
+import os
+import random
+import re
+import subprocess
+import time
+
+import lab
+import power_cuts
+from linux_disks import at_shell, says
+
+MIB, LOG_MIB = 16, 24
+SLOTS, FILE_BYTES = 6, 30000
+LATE = 2                # writes that may have been answered for before the serial line has said so
+SNAPSHOTS = 20
+WRITER = "i=0; while :; do i=$((i+1)); for d in /p /x; do " \
+    f"yes $i | head -c {FILE_BYTES} | dd of=$d/f$((i%{SLOTS})) conv=fsync 2>/dev/null; done; echo synced $i; done"
+
+
+def section():
+    return lab.linux_section("alpha", memory=128, extra="quiet") + \
+        "disk = \\guests\\base.img,cow,persist=\\guests\\one.log\ndisk = \\guests\\own.img,exclusive\n"
+
+
+def synced(text):
+    return max((int(n) for n in re.findall(r"synced (\d+)$", text, re.M)), default=0)
+
+
+def tool(*command):
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+
+
+def check_file(content, slot, least):
+    """One write alone, whole, and none older than the last that was answered for."""
+    lines = set(content.split())
+    n = int(min(lines)) if len(lines) == 1 and len(content) == FILE_BYTES else 0
+    return n % SLOTS == slot and n >= least
+
+
+def wrong_in(fs, last):
+    """
+    What is wrong with a file system after its journal has been replayed, "" if nothing: its own checker, and that each
+    file that was synced is there, but for those that were being written.
+    """
+    tool("e2fsck", "-y", "-E", "journal_only", fs)
+    done = tool("e2fsck", "-fn", fs)
+    if done.returncode:
+        return done.stdout.decode(errors="replace")
+    out = os.path.dirname(fs)
+    for n in range(max(1, last - SLOTS + 1 + LATE), last + 1):
+        to = os.path.join(out, "file.out")
+        open(to, "wb").close()
+        tool("debugfs", "-R", f"dump /f{n % SLOTS} {to}", fs)
+        with open(to, "rb") as file:
+            content = file.read()
+        if not check_file(content, n % SLOTS, n):
+            return f"file {n % SLOTS} of write {n}, {last} is the last: {len(content)} bytes, {set(content.split())}"
+    return ""
+
+
+def check_image(t, image, text, what):
+    base_path, base = power_cuts.file_of(t, image, "guests/base.img")
+    log_path, _ = power_cuts.file_of(t, image, "guests/one.log")
+    own_path, _ = power_cuts.file_of(t, image, "guests/own.img")
+    layered = os.path.join(t.work, "layered.out")
+    done = tool(power_cuts.CHECK_LOG, base_path, log_path, layered)
+    wrong = [done.stderr.decode()] if done.returncode else [wrong_in(layered, synced(text))]
+    wrong += [wrong_in(own_path, synced(text))]
+    with open(os.path.join(t.work, "base.ext4"), "rb") as file:
+        untouched = file.read() == base
+    good = not any(wrong) and untouched
+    if not good:
+        t.check(f"{what}: both file systems are clean, nothing is lost", False, f"{wrong}, base {untouched}")
+    return good
+
+
+def snapshots(t, m, image):
+    chance, good = random.Random(9), 0
+    for n in range(SNAPSHOTS):
+        time.sleep(chance.uniform(0.3, 4))
+        copy, text = power_cuts.frozen(t, m, image)
+        good += check_image(t, copy, text, f"cut {n}")
+    print(f"linux-persist: {SNAPSHOTS} snapshots, {good} good, {synced(m.text())} writes synced")
+    t.check("no snapshot has lost anything", good == SNAPSHOTS, good)
+
+
+def mount(m):
+    says(m, "both are mounted", "mkdir -p /p /x; mount -t ext4 /dev/mbda /p && mount -t ext4 /dev/mbdb /x; echo m=$?",
+         r"m=0$")
+
+
+def typed(m, command, regex, what):
+    m.focus("the monitor")
+    answer = m.command(command)
+    m.trial.check(what, re.search(regex, answer, re.M), answer)
+    m.focus("alpha")
+
+
+def restart(m, what):
+    since = m.mark()
+    m.send("reboot -f\r")
+    m.wait(what, r"^(\[alpha\] )?mirrorball-guest: alpha ready", since=since)
+    at_shell(m, "alpha")
+    mount(m)
+
+
+def monitor_words(t, m, image):
+    """What was committed is in the image and stays; what was reset is gone."""
+    typed(m, "disk info", r"(?s)base\.img, cow,persist.*own\.img, exclusive", "disk info tells the modes")
+    typed(m, "disk info", r"requests [1-9]\d*, errors 0", "and requests")
+    says(m, "a file is written", "echo kept >/p/kept; umount /p /x; echo u=$?", r"u=0$")
+    typed(m, "disk commit alpha 0", r".", "disk commit is taken")
+    restart(m, "alpha starts again, with a commit")
+    typed(m, "disk info", r"base\.img, cow,persist", "disk info after the commit")
+    base_path, _ = power_cuts.file_of(t, image, "guests/base.img")
+    there = tool("debugfs", "-R", "cat /kept", base_path).stdout
+    t.check("the image itself has what was committed", there == b"kept\n", there)
+    t.check("and is clean", tool("e2fsck", "-fn", base_path).returncode == 0)
+    says(m, "another file is written", "cat /p/kept; echo gone >/p/gone; umount /p /x; echo u=$?", r"(?s)kept$.*u=0$")
+    typed(m, "disk reset alpha 0", r".", "disk reset is taken")
+    restart(m, "alpha starts again, after a reset")
+    says(m, "what was committed is there, what was reset is not", "ls /p | grep -cE '^(kept|gone)$'; cat /p/kept",
+         r"(?s)^1$.*^kept$")
+
+
+@lab.scenario("linux-persist", seconds=1200, long=True)
+def linux_persist(t):
+    files = lab.linux() | {"guests/base.img": lab.ext4(t, "base", MIB, {"readme": b"base\n"}),
+                           "guests/own.img": lab.ext4(t, "own", MIB, {"readme": b"own\n"}),
+                           "guests/one.log": bytes(LOG_MIB << 20)}
+    image = t.image(lab.config("apicv = off\n", section()), files)
+    arguments = ["--writable"]
+    with t.machine(image, "life0", cpus=1, memory=512, arguments=arguments) as m:
+        m.wait("alpha is ready", r"mirrorball-guest: alpha ready", since=0)
+        at_shell(m, "alpha")
+        mount(m)
+        m.send(WRITER + "\r")
+        m.until(r"synced 3$", 120)
+        snapshots(t, m, image)
+        power_cuts.cut(t, m, image)
+        last = synced(m.text())
+    t.check("after the kill both are clean, and nothing is lost", check_image(t, image, m.text(), "the kill"))
+    with t.machine(image, "life1", cpus=1, memory=512, arguments=arguments) as m:
+        m.wait("alpha is ready again", r"mirrorball-guest: alpha ready", since=0)
+        at_shell(m, "alpha")
+        mount(m)
+        n = last - 1
+        says(m, "Linux finds what was synced", f"for d in /p /x; do sort -u $d/f{n % SLOTS} | head -n 1; done | uniq | "
+             "tr '\\n' ' '; echo", rf"^{n} $")
+        says(m, "and has nothing to complain of", "echo n=$(dmesg | grep -c 'EXT4-fs error')", r"n=0$")
+        monitor_words(t, m, image)
+        m.send("poweroff -f\r")
+        m.wait("Mirrorball leaves", r"^mirrorball: exit success$", 90)
