@@ -12,12 +12,9 @@
 #include <string.h>
 
 #include "arch/x86/world.h"
-#include "drivers/device.h"
-#include "drivers/native.h"
 #include "lib/errno.h"
 #include "tests/unit/machine.h"
-#include "tests/unit/seam/fake_apic.h"
-#include "tests/unit/seam/fake_cpu.h"
+#include "tests/unit/native_fake.h"
 
 #define BDF      0xfau
 #define BAR      0xfd000000u
@@ -159,7 +156,6 @@ static void out(uint16_t port, uint32_t value, unsigned size)
         hba.config[9] = value & 0xfffff000;
 }
 
-static struct storage *storage;
 static int result[64];
 static const struct storage_request *whose[64];
 static unsigned ends;
@@ -185,11 +181,7 @@ static uint64_t table_page(void)
 
 static int begin(bool queue)
 {
-    devices_stop();
-    native_detach_all();
-    fake_cpu_reset();
-    fake_cpu.tsc_step = 100;
-    fake_apic.khz = 1000;
+    no_devices();
     memset(&hba, 0, sizeof(hba));
     hba.config[0] = 0x29228086;
     hba.config[2] = 0x01060100;
@@ -219,25 +211,10 @@ static int begin(bool queue)
 static int with_queue(void **state) { (void)state; return begin(true); }
 static int without_queue(void **state) { (void)state; return begin(false); }
 
-static void submit(struct storage_request *r, enum storage_op op, uint64_t sector, uint32_t sectors)
-{
-    *r = (struct storage_request){ .op = op, .sector = sector, .sectors = sectors, .done = done };
-    for (unsigned i = 0; i < (sectors + 7) / 8; i++)
-        r->page[i] = page_alloc(0, 0, PAGE_HYPERVISOR);
-    assert_int_equal(storage_submit(storage, r), 0);
-}
-
-static void finish(void)
-{
-    while (storage_poll())
-        fake_cpu.tsc += 100000;
-}
-
-static void same(const struct storage_request *r)
+static void came(const struct storage_request *r)
 {
     assert_int_equal(result_of(r), 0);
-    for (unsigned i = 0; i < r->sectors / 8; i++)
-        assert_memory_equal(hpa_ptr(r->page[i]), media + r->sector * 512 + i * 4096, 4096);
+    same(media, r);
 }
 
 static void reads_and_writes(void **state)
@@ -253,12 +230,12 @@ static void reads_and_writes(void **state)
     hba.hold = false;
     finish();
     for (unsigned i = 0; i < 20; i++)
-        same(&r[i]);
+        came(&r[i]);
     submit(&w, STORAGE_WRITE, 800, 24);
     memset(hpa_ptr(w.page[1]), 0x51, 4096);
     submit(&f, STORAGE_FLUSH, 0, 0);
     finish();
-    same(&w);
+    came(&w);
     assert_int_equal(result_of(&f), 0);
     assert_int_equal(hba.flushes, 1);
     assert_int_equal(hba.queued, hba.queue ? 21 : 0);
@@ -283,13 +260,13 @@ static void error_of_one(void **state)
         if (i == 3)
             assert_int_equal(result_of(&r[i]), -EIO);
         else
-            same(&r[i]);
+            came(&r[i]);
     }
     hba.bad = -1;
     ends = 0;
     submit(&r[0], STORAGE_READ, 480, 8);
     finish();
-    same(&r[0]);
+    came(&r[0]);
 }
 
 static void time_out(void **state)
@@ -304,7 +281,7 @@ static void time_out(void **state)
     assert_int_equal(hba.comresets, 1);
     submit(&b, STORAGE_READ, 80, 8);
     finish();
-    same(&b);
+    came(&b);
 }
 
 /* The link does not come back: the disk is given up, and everything gets an error. */

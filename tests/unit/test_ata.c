@@ -14,12 +14,9 @@
 #include "core/console.h"
 #include "core/sched.h"
 #include "core/selftest.h"
-#include "drivers/device.h"
-#include "drivers/native.h"
 #include "lib/errno.h"
 #include "tests/unit/machine.h"
-#include "tests/unit/seam/fake_apic.h"
-#include "tests/unit/seam/fake_cpu.h"
+#include "tests/unit/native_fake.h"
 
 #define BDF      0x09u
 #define MASTER   0xc000u
@@ -192,7 +189,6 @@ static void out(uint16_t port, uint32_t value, unsigned size)
     }
 }
 
-static struct storage *storage;
 static int result;
 static unsigned ends;
 
@@ -208,11 +204,7 @@ static int set_up(void **state)
     static uint64_t low;
 
     (void)state;
-    devices_stop();
-    native_detach_all();
-    fake_cpu_reset();
-    fake_cpu.tsc_step = 100;
-    fake_apic.khz = 1000;
+    no_devices();
     memset(&piix, 0, sizeof(piix));
     piix.config[0] = 0x70108086;
     piix.config[2] = 0x01018000;

@@ -12,12 +12,9 @@
 #include <string.h>
 
 #include "arch/x86/world.h"
-#include "drivers/device.h"
-#include "drivers/native.h"
 #include "lib/errno.h"
 #include "tests/unit/machine.h"
-#include "tests/unit/seam/fake_apic.h"
-#include "tests/unit/seam/fake_cpu.h"
+#include "tests/unit/native_fake.h"
 
 #define BDF      0x20u
 #define BAR      0xfe000000u
@@ -195,7 +192,6 @@ static void out(uint16_t port, uint32_t value, unsigned size)
         nvme.config[5] = value;
 }
 
-static struct storage *storage;
 static int result[64];
 static unsigned ends;
 
@@ -213,11 +209,7 @@ static uint64_t table_page(void)
 static int set_up(void **state)
 {
     (void)state;
-    devices_stop();
-    native_detach_all();
-    fake_cpu_reset();
-    fake_cpu.tsc_step = 100;
-    fake_apic.khz = 1000;
+    no_devices();
     memset(&nvme, 0, sizeof(nvme));
     nvme.config[0] = 0x00101b36;
     nvme.config[2] = 0x01080200;
@@ -240,26 +232,6 @@ static int set_up(void **state)
     return 0;
 }
 
-static void submit(struct storage_request *r, enum storage_op op, uint64_t sector, uint32_t sectors)
-{
-    *r = (struct storage_request){ .op = op, .sector = sector, .sectors = sectors, .done = done };
-    for (unsigned i = 0; i < (sectors + 7) / 8; i++)
-        r->page[i] = page_alloc(0, 0, PAGE_HYPERVISOR);
-    assert_int_equal(storage_submit(storage, r), 0);
-}
-
-static void finish(void)
-{
-    while (storage_poll())
-        fake_cpu.tsc += 100000;
-}
-
-static void same(const struct storage_request *r)
-{
-    for (unsigned i = 0; i < r->sectors / 8; i++)
-        assert_memory_equal(hpa_ptr(r->page[i]), media + r->sector * 512 + i * 4096, 4096);
-}
-
 static void reads(void **state)
 {
     static struct storage_request one, two, many;
@@ -271,15 +243,15 @@ static void reads(void **state)
     finish();
     assert_int_equal(ends, 3);
     assert_true(!result[0] && !result[1] && !result[2]);
-    same(&one);
-    same(&two);
-    same(&many);
+    same(media, &one);
+    same(media, &two);
+    same(media, &many);
     for (unsigned i = 0; i < 100; i++) { /* round the queues */
         submit(&one, STORAGE_READ, i * 8, 8);
         ends = 0;
         finish();
         assert_int_equal(result[0], 0);
-        same(&one);
+        same(media, &one);
     }
 }
 
@@ -299,7 +271,7 @@ static void any_order(void **state)
     finish();
     assert_int_equal(ends, 20);
     for (unsigned i = 0; i < 20; i++)
-        same(&r[i]);
+        same(media, &r[i]);
 }
 
 static void writes(void **state)
@@ -315,7 +287,7 @@ static void writes(void **state)
     finish();
     assert_int_equal(ends, 2);
     assert_int_equal(nvme.flushes, 1);
-    same(&w);
+    same(media, &w);
 }
 
 static void errors(void **state)
@@ -329,7 +301,7 @@ static void errors(void **state)
     finish();
     assert_int_equal(result[0], -EIO);
     assert_int_equal(result[1], 0);
-    same(&b);
+    same(media, &b);
     assert_int_equal(nvme.enables, 1);
 }
 
@@ -346,7 +318,7 @@ static void time_out(void **state)
     submit(&b, STORAGE_READ, 80, 8);
     finish();
     assert_int_equal(result[1], 0);
-    same(&b);
+    same(media, &b);
 }
 
 int main(void)
