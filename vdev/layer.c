@@ -4,6 +4,7 @@
 #include "lib/errno.h"
 #include "lib/string.h"
 #include "numa/commons.h"
+#include "numa/reclaim.h"
 #include "vdev/persist.h"
 
 #define AHEAD_MAX 128u         /* blocks */
@@ -177,12 +178,15 @@ static int fill_rest(struct layer *l, uint64_t entry, uint64_t block, struct lay
     return err;
 }
 
-/* A page with the block as it will be. */
+/* A page with the block as it will be. The layer's lock is above all that reclaim takes. */
 static int new_content(struct layer *l, uint64_t entry, const struct part *p, enum page_kind kind, struct hpa *page)
 {
+    unsigned tries = 0;
     int err = 0;
 
-    *page = page_alloc(p->io->pmap->home, PAGE_ORDER_4K, kind);
+    do {
+        *page = page_alloc(p->io->pmap->home, PAGE_ORDER_4K, kind);
+    } while (!page->v && reclaim_again(&tries));
     if (!page->v)
         return -ENOMEM;
     if (p->n < IMAGE_BLOCK)

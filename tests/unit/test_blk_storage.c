@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "lib/errno.h"
+#include "numa/reclaim.h"
 #include "tests/unit/machine.h"
 #include "tests/unit/random.h"
 #include "tests/unit/seam/fake_percpu.h"
@@ -507,6 +508,26 @@ static void test_model_fleeting(void **state)
 }
 
 /* What the cache holds is bounded, and what is being read is not taken away. */
+/* When no page is left, a block of the cache that nobody has mapped goes for one that is written. */
+static void test_write_without_memory(void **state)
+{
+    static struct hpa taken[32768];
+    unsigned n = 0;
+
+    reclaim_set_cache(image_look);
+    add_vm(0, false);
+    for (uint64_t block = 0; block + 32 <= BLOCKS; block += 32) /* the first ones' places are taken again */
+        assert_int_equal(move(0, MB_BLK_READ, block * 8, 256), 0);
+    assert_int_equal(move(0, MB_BLK_WRITE, 0, 8), 0);
+    while (n < ARRAY_SIZE(taken) && (taken[n] = page_alloc(0, PAGE_ORDER_4K, PAGE_HYPERVISOR)).v)
+        n++;
+    assert_true(n < ARRAY_SIZE(taken));
+    for (uint64_t block = 1; block < 9; block++)
+        assert_int_equal(move(0, MB_BLK_WRITE, block * 8, 8), 0);
+    while (n)
+        page_free(taken[--n], PAGE_ORDER_4K);
+}
+
 static void test_cache_limit(void **state)
 {
     add_vm(0, false);
@@ -533,7 +554,7 @@ int main(void)
         T(test_waits), T(test_out_of_order), T(test_one_read_for_two), T(test_errors), T(test_read_ahead),
         T(test_exclusive), T(test_halves), T(test_write_errors), T(test_teardown), T(test_many),
         T(test_model_memory), T(test_model_exclusive), T(test_model_persist), T(test_model_fleeting),
-        T(test_cache_limit),
+        T(test_write_without_memory), T(test_cache_limit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
