@@ -23,8 +23,9 @@ static void set(uint64_t *e, uint64_t value) { *(volatile uint64_t *)e = value; 
 
 static struct hpa new_table(struct ept *ept)
 {
-    struct hpa page = ept->pages.alloc(ept->pages.ctx);
+    struct hpa page = ept->kept.v ? ept->kept : ept->pages.alloc(ept->pages.ctx);
 
+    ept->kept = HPA(0);
     if (page.v)
         ept->tables++;
     return page;
@@ -73,7 +74,7 @@ static int put_table(struct ept *ept, uint64_t *e, unsigned l)
         return -ENOMEM;
     if (large)
         fill_split((uint64_t *)page.v, *e, l - 1);
-    set(e, page.v | E_PROT);
+    set(e, page.v | E_PROT | E_ACCESSED); /* it is made for a use */
     if (large)
         ept->generation++;
     return 0;
@@ -221,6 +222,27 @@ static uint64_t take_bits(uint64_t *e)
     if (bits)
         __atomic_fetch_and(e, ~bits, __ATOMIC_RELAXED);
     return bits;
+}
+
+enum ept_table_use ept_table_use(struct ept *ept, struct gpa gpa)
+{
+    uint64_t *t = (uint64_t *)ept->root.v, *e = NULL;
+
+    for (unsigned l = EPT_ROOT; l > EPT_4K; l--) {
+        e = &t[level_index(gpa, l)];
+        if (!present(*e) || is_leaf(*e, l))
+            return EPT_NO_TABLE;
+        t = table(*e);
+    }
+    if (!(take_bits(e) & E_ACCESSED))
+        return EPT_TABLE_IDLE;
+    ept->generation++;
+    return EPT_TABLE_USED;
+}
+
+void ept_keep(struct ept *ept, struct hpa page)
+{
+    ept->kept = page;
 }
 
 static void sample_table(uint64_t *t, struct ept_use *use)

@@ -26,6 +26,7 @@ struct ept {
     struct hpa root;
     struct ept_pages pages;
     uint64_t tables;           /* pages in use, the root included */
+    struct hpa kept;           /* the next table (ept_keep) */
     uint64_t *recent;          /* table of 4 KiB pages used last, and which 2 MiB it is for */
     uint64_t recent_region;
     _Atomic uint64_t generation; /* counts changes that make a translation wrong that a processor may have kept */
@@ -65,6 +66,15 @@ void ept_clear(struct ept *ept, struct gpa gpa);
  * or HPA_NONE; after ept_flush it is the caller's to free.
  */
 struct hpa ept_unhook(struct ept *ept, struct gpa gpa);
+
+/*
+ * Has a processor used the table of small pages around gpa, if there is one, since this was asked last (or since it was
+ * made)? It begins anew, and processors that enter from now on set it again.
+ */
+enum ept_table_use { EPT_NO_TABLE, EPT_TABLE_IDLE, EPT_TABLE_USED };
+enum ept_table_use ept_table_use(struct ept *ept, struct gpa gpa);
+/* This zeroed page is what the next table is made of, if no other is kept; for who must not be refused one. */
+void ept_keep(struct ept *ept, struct hpa page);
 
 /*
  * Accessed and dirty bits, where the processor has them: of what is mapped in the 2 MiB at gpa, one bit for each 4 KiB

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
 #include "numa/pmap.h"
+#include "arch/x86/cpu.h"
 #include "lib/errno.h"
 #include "lib/string.h"
 #include "numa/commons.h"
@@ -318,6 +319,51 @@ static int segment_fault(struct pmap *pmap, struct gpa gpa, unsigned node, bool 
     return err;
 }
 
+/* One of the VM's own tables of EPTs, not for the 2 MiB at gpa, emptied; HPA_NONE: there is none. Lock held. */
+static struct hpa reuse_table(struct pmap *pmap, struct gpa gpa)
+{
+    uint64_t count = pmap_chunk_count(pmap);
+
+    for (uint64_t i = 0; i < count; i++) {
+        struct gpa base = pmap_chunk_base(pmap, pmap->reuse_at = (pmap->reuse_at + 1) % count);
+
+        for (unsigned n = 0; n < pmap->nodes && base.v != ALIGN_DOWN(gpa.v, PAGE_SIZE_2M); n++) {
+            struct ept *ept = &pmap->ept[n];
+            struct hpa table;
+
+            if (ept_table_use(ept, base) == EPT_NO_TABLE)
+                continue;
+            table = ept_unhook(ept, base);
+            ept_flush(ept);
+            clear_memory(hpa_ptr(table), PAGE_SIZE);
+            return table;
+        }
+    }
+    return HPA_NONE;
+}
+
+/*
+ * What the VM has it can use, though there is no page left for another table of an EPT: it gives up one of its own. They
+ * go in turn, so that those come together which an instruction needs at once, if it has twice as many.
+ */
+static int fault_with_own_tables(struct pmap *pmap, struct gpa gpa, unsigned node, bool write)
+{
+    struct ept_mapping m;
+    struct hpa table;
+    int err = -ENOMEM;
+
+    if (!pmap_has(pmap, gpa))
+        return err;
+    spin_lock(&pmap->lock);
+    m = wanted(pmap, gpa, node);
+    if (m.hpa.v && (!write || m.prot & EPT_W)) {
+        while ((err = map(pmap, gpa, node, m)) == -ENOMEM && (table = reuse_table(pmap, gpa)).v)
+            ept_keep(&pmap->ept[node], table);
+    }
+    spin_unlock(&pmap->lock);
+    return err;
+}
+
 int pmap_fault(struct pmap *pmap, struct gpa gpa, unsigned node, bool write)
 {
     int (*serve)(struct pmap *, struct gpa, unsigned, bool) = pmap_has(pmap, gpa) ? fault : segment_fault;
@@ -325,9 +371,12 @@ int pmap_fault(struct pmap *pmap, struct gpa gpa, unsigned node, bool write)
     unsigned tries = 0;
     int err;
 
-    while ((err = serve(pmap, gpa, node < pmap->nodes ? node : 0, write)) == -ENOMEM && found == RECLAIM_FOUND)
+    node = node < pmap->nodes ? node : 0;
+    while ((err = serve(pmap, gpa, node, write)) == -ENOMEM && found == RECLAIM_FOUND)
         found = reclaim_some(&tries);
-    return err == -ENOMEM && found == RECLAIM_UNFINISHED ? -EAGAIN : err;
+    if (err == -ENOMEM && found == RECLAIM_UNFINISHED)
+        return -EAGAIN;
+    return err == -ENOMEM ? fault_with_own_tables(pmap, gpa, node, write) : err;
 }
 
 int pmap_set_device(struct pmap *pmap, struct gpa gpa, struct hpa page)

@@ -84,6 +84,7 @@ struct pmap {
     struct pmap_use use, sampling; /* in the last sample of all pages; in the one that goes on */
     struct ept ept[NUMA_MAX_NODES];
     unsigned nodes;            /* EPTs in use */
+    uint64_t reuse_at;         /* chunk whose tables of EPTs were used again last */
 };
 
 /* An empty pmap with this much RAM (a multiple of 1 MiB; at least 1 MiB); id: 1 to PMAP_MAX_ID, its own. -ENOMEM,

@@ -6,7 +6,7 @@
 #include "numa/move.h"
 
 /*
- * Cheapest first: a copy on another node, a disk block, zeros. Zeros are taken out of large pages only, and no large
+ * Cheapest first: a copy on another node, a disk block, zeros, tables of EPTs that nobody uses. Zeros are taken out of large pages only, and no large
  * page is made while memory is short (page_short). So each large page gives once, nobody loses a page just taken from
  * another, and greedy guests come to an end instead of robbing each other for ever.
  */
@@ -18,6 +18,7 @@
 #define LARGE_EFFORT  64u      /* 2 MiB looked at; a table of shared pages, each looked for in all EPTs */
 #define BUCKETS       1024u    /* of the commons, for TABLE_EFFORT */
 #define COPIES_TAKEN  4096u    /* at once, for then all VMs are gone through */
+#define TABLES_KEPT   48u      /* of each EPT: enough to go on with (fault_with_own_tables) */
 #define ZEROS_WORTH   16u      /* more than the tables that a split costs: the pmap's, and one for each EPT */
 
 struct zeros { uint64_t map[CHUNK_PAGES / 64]; unsigned count; };
@@ -34,7 +35,7 @@ static bool (*cache)(uint64_t pages, unsigned *effort, uint64_t *found);
 static struct reclaim_figures found_so_far;
 static bool searching;         /* since some steps, in vain */
 static unsigned source_at;     /* where the search goes on */
-static unsigned step_effort = STEP_EFFORT;
+static unsigned step_effort = STEP_EFFORT, tables_kept = TABLES_KEPT;
 static struct hpa taken_copies; /* of shared pages: out of the commons, but VMs may still map them */
 
 void reclaim_set_cache(bool (*look)(uint64_t pages, unsigned *effort, uint64_t *found)) { cache = look; }
@@ -205,6 +206,39 @@ static bool from_cache(uint64_t pages, unsigned *effort, uint64_t *found)
     return !cache || cache(pages, effort, found);
 }
 
+static uint64_t visit_tables(struct pmap *pmap, uint64_t *chunk, uint64_t pages, unsigned *effort)
+{
+    struct gpa base = pmap_chunk_base(pmap, (*chunk)++);
+    uint64_t n = 0;
+
+    (void)pages;
+    spend(effort, pmap->nodes);
+    for (unsigned i = 0; i < pmap->nodes; i++) {
+        struct ept *ept = &pmap->ept[i];
+        struct hpa table;
+
+        if (ept->tables <= tables_kept || ept_table_use(ept, base) != EPT_TABLE_IDLE)
+            continue;
+        table = ept_unhook(ept, base);
+        ept_flush(ept);
+        page_free(table, PAGE_ORDER_4K);
+        n++;
+    }
+    return n;
+}
+
+/* What is in use the first time round may be found idle the second time. Faults fill them again. */
+static bool from_tables(uint64_t pages, unsigned *effort, uint64_t *found)
+{
+    static struct way way = { .id = 1 };
+    static bool again;
+    bool over = go_round(&way, visit_tables, pages, effort, found), end = over && again;
+
+    if (over || *found)
+        again = over && !end;
+    return end;
+}
+
 /* Each adds to *found; true: there is nothing. False and nothing found: it is not through. */
 static const struct {
     bool (*look)(uint64_t pages, unsigned *effort, uint64_t *found);
@@ -214,6 +248,7 @@ static const struct {
     { from_shared_copies, &found_so_far.replicas },
     { from_cache, &found_so_far.cached },
     { from_zeros, &found_so_far.zeros },
+    { from_tables, &found_so_far.tables },
 };
 
 /* What there is at the first source that has some; 0 and source_at not past the last one: the search goes on there. */

@@ -87,7 +87,7 @@ static void test_entry_bits(void **state)
 
     map(0x40000000, EPT_2M, 0x600000);
     t = (uint64_t *)ept.root.v;
-    assert_int_equal(t[0] & 0xfff, 7);
+    assert_int_equal(t[0] & 0xfff, 7 | 1 << 8); /* it counts as used */
     t = (uint64_t *)(t[0] & ~0xffful);
     t = (uint64_t *)(t[1] & ~0xffful);
     assert_int_equal(t[0], 0x600000 | 7 | 6 << 3 | 1 << 7);
@@ -195,6 +195,42 @@ static void test_find_empty(void **state)
     assert_non_null(ept_find_empty(&ept, GPA(0x5000)));
 }
 
+/* A table counts as used when it is made, and when a processor has set its accessed bit since it was asked last. */
+static void test_table_use(void **state)
+{
+    uint64_t *t, generation;
+
+    assert_int_equal(ept_table_use(&ept, GPA(0x4000)), EPT_NO_TABLE);
+    map(0x400000, EPT_2M, 0x800000);
+    assert_int_equal(ept_table_use(&ept, GPA(0x400000)), EPT_NO_TABLE);
+    map(0x4000, EPT_4K, 0x10000);
+    generation = ept.generation;
+    assert_int_equal(ept_table_use(&ept, GPA(0x5000)), EPT_TABLE_USED);
+    assert_true(ept.generation > generation);
+    assert_int_equal(ept_table_use(&ept, GPA(0x5000)), EPT_TABLE_IDLE);
+    t = (uint64_t *)ept.root.v;
+    for (unsigned l = EPT_ROOT; l > EPT_2M; l--)
+        t = (uint64_t *)(t[0] & 0x000ffffffffff000ull);
+    t[0] |= BIT(8);
+    assert_int_equal(ept_table_use(&ept, GPA(0x5000)), EPT_TABLE_USED);
+    assert_int_equal(ept_lookup(&ept, GPA(0x4000)).hpa.v, 0x10000);
+}
+
+/* What is kept is the next table, also where there is no memory. */
+static void test_keep(void **state)
+{
+    struct hpa page = alloc(NULL);
+    uint64_t tables;
+    struct ept_slot slot;
+
+    map(0x4000, EPT_4K, 0x10000);
+    tables = ept.tables;
+    ept_keep(&ept, page);
+    assert_int_equal(ept_prepare(&ept, GPA(0x200000), EPT_4K, &slot), 0);
+    assert_true((uint64_t)slot.entry - page.v < PAGE_SIZE);
+    assert_int_equal(ept.tables, tables + 1);
+}
+
 /* A table that was taken away is not the one used last any more. */
 static void test_find_empty_after_unhook(void **state)
 {
@@ -227,7 +263,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_empty), TEST(test_levels), TEST(test_entry_bits), TEST(test_split),
-        TEST(test_find_empty), TEST(test_find_empty_after_unhook), TEST(test_sample),
+        TEST(test_find_empty), TEST(test_table_use), TEST(test_keep), TEST(test_find_empty_after_unhook), TEST(test_sample),
         TEST(test_large_over_small_is_refused), TEST(test_clear), TEST(test_prepare_without_memory),
     };
 

@@ -193,10 +193,18 @@ static void run_short(unsigned v)
     if (pick(2))
         gives_back(v, GPA(PAGE_SIZE_2M), CHUNK_PAGES);
     all_use(v);
-    if (pick(2))
+    switch (pick(4)) {
+    default:
         reclaim_again(&(unsigned){ 0 });
-    else
+        break;
+    case 1:
         reclaim_some(&(unsigned){ 0 }); /* the search goes on the next time */
+        break;
+    case 2:
+        while (reclaim_some(&(unsigned){ 0 }) != RECLAIM_NOTHING)
+            ;
+        break;
+    }
 }
 
 static void one_step(void)
@@ -223,7 +231,7 @@ static void one_step(void)
             lend_some(v);
         else if (what == 69 && !pick(2))
             copy_some(v);
-        else if (what == 66 && !pick(20))
+        else if (what == 66 && !pick(8))
             run_short(v);
         else if (what == 68 && !pick(20))
             join_some(v);
@@ -248,6 +256,7 @@ static const char *run_model(enum mutation m, uint64_t start, uint64_t steps)
     scan_set_rate(1000000);
     sample_init(&eager, true);
     step_effort = 2 * LARGE_EFFORT;
+    tables_kept = 0;
     for (uint64_t i = 0; i < steps && !violation; i++) {
         one_step();
         if (i % CHECK_EVERY == 0)

@@ -9,6 +9,7 @@
 
 #include "lib/errno.h"
 #include "numa/commons.h"
+#include "numa/hints.h"
 #include "numa/pmap.h"
 #include "numa/reclaim.h"
 #include "tests/unit/machine.h"
@@ -115,6 +116,40 @@ static void test_bounded_steps(void **state)
     assert_int_equal(free_pages(), before);
 }
 
+/*
+ * The EPT of a VM that does nothing gives most of its tables; when there is no page left at all, the VM still reaches all
+ * that it has, with the tables that it kept.
+ */
+static void test_tables_are_given_up(void **state)
+{
+    uint64_t before = free_pages(), so_far = reclaim_count().tables, at = PAGE_SIZE_2M, value = 1, tables;
+    int err = 0;
+
+    assert_int_equal(pmap_init(&sparse, 1, 512 * MIB, 1), 0);
+    assert_int_equal(pmap_init(&greedy, 2, 128 * MIB, 1), 0);
+    for (uint64_t p = PAGE_SIZE_2M; p < 512 * MIB; p += PAGE_SIZE_2M) { /* each in a table of its own */
+        write_to(&sparse, p, p);
+        pmap_give_back(&sparse, GPA(p + PAGE_SIZE), PAGE_SIZE_2M / PAGE_SIZE - 1);
+    }
+    tables = sparse.ept[0].tables;
+    assert_true(tables > 250);
+    for (; at < 128 * MIB && !err; at += PAGE_SIZE)
+        err = pmap_write(&greedy, GPA(at), &value, sizeof(value)) ? -ENOMEM : fault(&greedy, at);
+    assert_int_equal(err, -ENOMEM);
+    assert_true(reclaim_count().tables - so_far >= tables - sparse.ept[0].tables); /* and some of the other's */
+    assert_in_range(sparse.ept[0].tables, 40, 48);
+    for (uint64_t p = PAGE_SIZE_2M; p < 512 * MIB; p += PAGE_SIZE_2M) {
+        assert_int_equal(fault(&sparse, p), 0);
+        assert_int_equal(ept_lookup(&sparse.ept[0], GPA(p)).prot, EPT_RWX);
+        assert_int_equal(read_from(&sparse, p), p);
+    }
+    assert_int_equal(fault(&sparse, PAGE_SIZE_2M + PAGE_SIZE), -ENOMEM); /* what it does not have it does not get */
+    assert_in_range(sparse.ept[0].tables, 40, 48);
+    pmap_destroy(&greedy);
+    pmap_destroy(&sparse);
+    assert_int_equal(free_pages(), before);
+}
+
 /* Clean blocks that only the cache has make room, the ones somebody uses do not; all can be read again. */
 static void test_disk_blocks_make_room(void **state)
 {
@@ -185,6 +220,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_zeros_make_room, setup),
         cmocka_unit_test_setup(test_bounded_steps, setup),
+        cmocka_unit_test_setup(test_tables_are_given_up, setup),
         cmocka_unit_test_setup(test_disk_blocks_make_room, setup),
         cmocka_unit_test_setup(test_disk_blocks_in_parts, setup),
     };

@@ -11,6 +11,15 @@ static bool usable(unsigned c, unsigned v)
     return cpu[c].vm == (int)v || cpu[c].seen[v] == vm[v].ept[node_of(c)].generation;
 }
 
+static void check_not_walked(struct hpa table)
+{
+    for (unsigned c = 0; c < FAKE_CPUS; c++)
+        for (unsigned v = 0; v < VMS; v++)
+            for (unsigned p = 0; p < ALL_PAGES; p++)
+                if (cpu[c].tlb[v][p].valid && cpu[c].tlb[v][p].table == table.v && usable(c, v))
+                    violate("a table was let go that a processor may walk");
+}
+
 static void check_unreachable(struct hpa page, uint64_t size)
 {
     for (unsigned c = 0; c < FAKE_CPUS; c++)
@@ -25,7 +34,7 @@ static struct cached truth(unsigned v, unsigned page, unsigned node)
     struct ept_mapping m = wanted(&vm[v], gpa_of(page), node);
     uint64_t offset = gpa_of(page).v % (m.level == EPT_2M ? PAGE_SIZE_2M : PAGE_SIZE);
 
-    return (struct cached){ true, m.hpa.v + ALIGN_DOWN(offset, PAGE_SIZE), m.prot };
+    return (struct cached){ true, m.hpa.v + ALIGN_DOWN(offset, PAGE_SIZE), 0, m.prot };
 }
 
 static void check_content(unsigned v, unsigned p, const struct cached *is)

@@ -33,6 +33,7 @@ static uint32_t model_hash(const void *page);
 static struct ept_mapping model_lookup(const struct ept *ept, struct gpa gpa);
 static void model_detach(struct pmap *pmap, struct gpa gpa);
 static void model_detach_chunk(struct pmap *pmap, struct gpa gpa);
+static enum ept_table_use model_table_use(struct ept *ept, struct gpa gpa);
 static void model_detach_lent(struct pmap *pmap, struct gpa gpa);
 static int model_own_copied(struct pmap *pmap, struct gpa gpa, unsigned node);
 static void model_detach_joined(struct pmap *pmap, struct gpa gpa);
@@ -86,7 +87,9 @@ static void model_sample(struct ept *ept, struct gpa gpa, struct ept_use *use);
 #undef pmap_own
 #define pmap_detach_chunk model_detach_chunk
 #define page_is_zero      model_is_zero
+#define ept_table_use(ept, gpa) model_table_use(ept, gpa)
 #include "numa/reclaim.c"
+#undef ept_table_use
 #undef pmap_detach_chunk
 #undef page_is_zero
 #undef commons_withdraw

@@ -29,6 +29,7 @@ enum mutation {
     LEND_STAYS_WRITABLE,       /* a page is lent while processors inside can write it */
     LEND_LATE_DETACH,          /* it is in the commons before they cannot */
     COPY_INTO_SHARED,          /* what the hypervisor copies goes into a page that others share */
+    TABLE_NO_FLUSH,            /* a table of an EPT is let go while processors inside may walk it */
     JOIN_NO_FLUSH,             /* small pages become a large one while processors inside go on with them */
     JOIN_LATE_DETACH,          /* copied into the large page while they can be written */
     SEGMENT_GOES_EARLY,        /* its memory is let go while another VM has it */
@@ -43,5 +44,6 @@ static const char *const mutation_names[] = {
     "shared copies stay mapped", "copies of a withdrawn page stay mapped",
     "place without flush", "a place keeps a stale node", "place with a late flush",
     "a lent page stays writable", "a lent page with a late detach", "copied into a shared page",
+    "table given up without flush",
     "join without flush", "join with a late detach", "segment goes early",
 };

@@ -11,7 +11,8 @@ enum {
     SHORT_STEPS = 300000, MUTATION_STEPS = 400000, STEPS_AFTER_VM = 20000,
 };
 
-struct cached { bool valid; uint64_t page; unsigned prot; };
+/* table: of small pages, that the processor may go on to walk. */
+struct cached { bool valid; uint64_t page, table; unsigned prot; };
 
 static struct pmap vm[VMS];
 static uint64_t expected[VMS][PAGES], expected_segment[SEGMENT_PAGES];
@@ -96,6 +97,19 @@ static void enter(unsigned c, int which)
     cpu[c].vm = which;
 }
 
+/* The table of small pages that an EPT has for gpa, 0: none (SDM vol. 3, 29.3.2). */
+static uint64_t table_of(const struct ept *ept, struct gpa gpa)
+{
+    uint64_t t = ept->root.v;
+
+    for (unsigned shift = 39; t && shift > PAGE_SHIFT; shift -= 9) {
+        uint64_t e = ((const uint64_t *)t)[gpa.v >> shift & 511];
+
+        t = e & EPT_RWX && !(e & BIT(7)) ? e & P_ADDR : 0;
+    }
+    return t;
+}
+
 /* The translation that this processor uses now; it keeps what it reads. */
 static struct cached *translate(unsigned c, unsigned page)
 {
@@ -106,7 +120,7 @@ static struct cached *translate(unsigned c, unsigned page)
         return t;
     m = ept_lookup(&vm[cpu[c].vm].ept[node_of(c)], gpa_of(page));
     if (m.level)
-        *t = (struct cached){ true, m.hpa.v, m.prot };
+        *t = (struct cached){ true, m.hpa.v, table_of(&vm[cpu[c].vm].ept[node_of(c)], gpa_of(page)), m.prot };
     return t;
 }
 

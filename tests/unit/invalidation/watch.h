@@ -54,11 +54,24 @@ static struct hpa model_unhook(struct ept *ept, struct gpa gpa)
     return table;
 }
 
+/* A table may seem idle to the hypervisor that processors use: they have kept what it says. */
+static bool table_goes;
+
+static enum ept_table_use model_table_use(struct ept *ept, struct gpa gpa)
+{
+    enum ept_table_use use = ept_table_use(ept, gpa);
+
+    if (use == EPT_TABLE_USED && pick(2))
+        use = EPT_TABLE_IDLE;
+    table_goes = use == EPT_TABLE_IDLE;
+    return use;
+}
+
 static void model_flush(struct ept *ept)
 {
     uint64_t generation = ept->generation;
 
-    if (mutation == NO_FLUSH || (mutation == PLACE_NO_FLUSH && places))
+    if (mutation == NO_FLUSH || (mutation == PLACE_NO_FLUSH && places) || (mutation == TABLE_NO_FLUSH && table_goes))
         return;
     if (mutation == LATE_FLUSH || (mutation == PLACE_LATE_FLUSH && places)) {
         late[lates++] = (typeof(late[0])){ ept, GPA(0), .clear = false };
@@ -223,6 +236,9 @@ static void model_free(struct hpa page, unsigned order)
 
     if (kind == PAGE_PRIVATE || kind == PAGE_REPLICA || kind == PAGE_SEGMENT)
         check_unreachable(page, PAGE_SIZE << order);
+    if (kind == PAGE_TABLE)
+        check_not_walked(page);
+    table_goes = false;
     page_free(page, order);
     others_run();
 }
