@@ -6,9 +6,10 @@
 #include "numa/move.h"
 
 /*
- * Cheapest first: a copy on another node, a disk block, zeros, tables of EPTs that nobody uses. Zeros are taken out of large pages only, and no large
- * page is made while memory is short (page_short). So each large page gives once, nobody loses a page just taken from
- * another, and greedy guests come to an end instead of robbing each other for ever.
+ * Cheapest first: a copy on another node, a disk block, zeros, tables of EPTs that nobody uses. Zeros are taken out of
+ * large pages only, and no large page is made while memory is short (page_short). So each large page gives once, nobody
+ * loses a page just taken from another, and greedy guests come to an end instead of robbing each other for ever. Tables
+ * may be taken to and fro, but not all that a VM has.
  */
 #define RECLAIM_PAGES 64u      /* at a time */
 #define RECLAIM_TRIES 8u
@@ -227,7 +228,7 @@ static uint64_t visit_tables(struct pmap *pmap, uint64_t *chunk, uint64_t pages,
     return n;
 }
 
-/* What is in use the first time round may be found idle the second time. Faults fill them again. */
+/* What is in use the first time round may be idle the second time, in another step, so that guests have run meanwhile. */
 static bool from_tables(uint64_t pages, unsigned *effort, uint64_t *found)
 {
     static struct way way = { .id = 1 };
@@ -236,6 +237,8 @@ static bool from_tables(uint64_t pages, unsigned *effort, uint64_t *found)
 
     if (over || *found)
         again = over && !end;
+    if (over)
+        *effort = 0;
     return end;
 }
 
