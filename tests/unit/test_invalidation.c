@@ -112,24 +112,30 @@ static void place_some(unsigned v)
     }
 }
 
-/* A page is lent to the same or another VM, which has it in place of its own from then on. */
+/* Pages are lent to the same or another VM, which has them in place of its own from then on. */
 static void lend_some(unsigned v)
 {
-    unsigned to = pick(VMS), from_page = pick(PAGES), to_page = pick(PAGES);
-    struct hpa page;
-    uint64_t value;
+    unsigned to = pick(VMS), n = 1 + pick(3), first = pick(PAGES - n), to_first = pick(PAGES - n), found;
+    struct gpa from[] = { gpa_of(first), gpa_of(first + 1), gpa_of(first + 2) };
+    struct hpa page[ARRAY_SIZE(from)];
+    uint64_t value[ARRAY_SIZE(from)];
 
-    if (pmap_share(&vm[v], gpa_of(from_page), &page))
-        return;
-    value = *(uint64_t *)hpa_ptr(page);
-    if (value != expected[v][from_page])
-        violate("a lent page does not hold what was written to it");
-    others_run();
-    placing[to][to_page] = places = true;
-    if (pmap_place(&vm[to], gpa_of(to_page), page, node_of(current)))
-        violate("a lent page was not placed");
-    placing[to][to_page] = places = false;
-    expected[to][to_page] = value;
+    lends = true;
+    found = pmap_share_pages(&vm[v], from, n, page);
+    lends = false;
+    for (unsigned i = 0; i < found; i++) {
+        value[i] = *(uint64_t *)hpa_ptr(page[i]);
+        if (value[i] != expected[v][first + i])
+            violate("a lent page does not hold what was written to it");
+    }
+    for (unsigned i = 0; i < found; i++) {
+        others_run();
+        placing[to][to_first + i] = places = true;
+        if (pmap_place(&vm[to], gpa_of(to_first + i), page[i], node_of(current)))
+            violate("a lent page was not placed");
+        placing[to][to_first + i] = places = false;
+        expected[to][to_first + i] = value[i];
+    }
 }
 
 /* What the others do meanwhile comes before what is copied last. */

@@ -34,7 +34,6 @@ static struct ept_mapping model_lookup(const struct ept *ept, struct gpa gpa);
 static void model_detach(struct pmap *pmap, struct gpa gpa);
 static void model_detach_chunk(struct pmap *pmap, struct gpa gpa);
 static enum ept_table_use model_table_use(struct ept *ept, struct gpa gpa);
-static void model_detach_lent(struct pmap *pmap, struct gpa gpa);
 static int model_own_copied(struct pmap *pmap, struct gpa gpa, unsigned node);
 static void model_detach_joined(struct pmap *pmap, struct gpa gpa);
 static bool model_is_zero(const void *page);
@@ -79,11 +78,11 @@ static void model_sample(struct ept *ept, struct gpa gpa, struct ept_use *use);
 #include "numa/scan.c"
 #include "numa/hints.c"
 #define rest         lend_rest
-#define pmap_detach  model_detach_lent
+#define hold         lend_hold
 #define pmap_own     model_own_copied
 #include "numa/lend.c"
 #undef rest
-#undef pmap_detach
+#undef hold
 #undef pmap_own
 #define pmap_detach_chunk model_detach_chunk
 #define page_is_zero      model_is_zero

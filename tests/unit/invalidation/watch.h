@@ -25,10 +25,11 @@ static void model_pause(void)
 static void model_clear(struct ept *ept, struct gpa gpa)
 {
     if (mutation == NO_CLEAR || (mutation == NO_CLEAR_ON_NODE_1 && ept->pages.ctx) ||
-        (mutation == WITHDRAWN_STAYS_MAPPED && withdrawing) || (mutation == PLACE_STALE_NODE && places))
+        (mutation == WITHDRAWN_STAYS_MAPPED && withdrawing) || (mutation == PLACE_STALE_NODE && places) ||
+        (mutation == LEND_STAYS_WRITABLE && lends))
         return;
     others_run();
-    if (mutation == LATE_DETACH)
+    if (mutation == LATE_DETACH || (mutation == LEND_LATE_DETACH && lends))
         late[lates++] = (typeof(late[0])){ ept, gpa, .clear = true };
     else
         ept_clear(ept, gpa);
@@ -127,15 +128,6 @@ static void model_detach_chunk(struct pmap *pmap, struct gpa gpa)
 }
 
 /* What numa/lend.c does. */
-static void model_detach_lent(struct pmap *pmap, struct gpa gpa)
-{
-    for (unsigned n = 0; n < NODES && mutation == LEND_LATE_DETACH; n++)
-        late[lates++] = (typeof(late[0])){ &pmap->ept[n], gpa, .clear = true };
-    if (mutation != LEND_STAYS_WRITABLE && mutation != LEND_LATE_DETACH)
-        pmap_detach(pmap, gpa);
-    others_run();
-}
-
 static int model_own_copied(struct pmap *pmap, struct gpa gpa, unsigned node)
 {
     return mutation == COPY_INTO_SHARED && pmap_machine(pmap, gpa) ? 0 : pmap_own(pmap, gpa, node);
