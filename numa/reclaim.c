@@ -207,6 +207,8 @@ static bool from_cache(uint64_t pages, unsigned *effort, uint64_t *found)
     return !cache || cache(pages, effort, found);
 }
 
+static bool tables_in_use;     /* has the round passed any? */
+
 static uint64_t visit_tables(struct pmap *pmap, uint64_t *chunk, uint64_t pages, unsigned *effort)
 {
     struct gpa base = pmap_chunk_base(pmap, (*chunk)++);
@@ -216,9 +218,11 @@ static uint64_t visit_tables(struct pmap *pmap, uint64_t *chunk, uint64_t pages,
     spend(effort, pmap->nodes);
     for (unsigned i = 0; i < pmap->nodes; i++) {
         struct ept *ept = &pmap->ept[i];
+        enum ept_table_use use = ept->tables > tables_kept ? ept_table_use(ept, base) : EPT_NO_TABLE;
         struct hpa table;
 
-        if (ept->tables <= tables_kept || ept_table_use(ept, base) != EPT_TABLE_IDLE)
+        tables_in_use |= use == EPT_TABLE_USED;
+        if (use != EPT_TABLE_IDLE)
             continue;
         table = ept_unhook(ept, base);
         ept_flush(ept);
@@ -233,11 +237,13 @@ static bool from_tables(uint64_t pages, unsigned *effort, uint64_t *found)
 {
     static struct way way = { .id = 1 };
     static bool again;
-    bool over = go_round(&way, visit_tables, pages, effort, found), end = over && again;
+    bool over = go_round(&way, visit_tables, pages, effort, found), end = over && (again || !tables_in_use);
 
-    if (over || *found)
+    if (over || *found) {
         again = over && !end;
-    if (over)
+        tables_in_use = false;
+    }
+    if (again)
         *effort = 0;
     return end;
 }
