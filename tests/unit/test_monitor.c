@@ -18,6 +18,7 @@
 #include "core/monitor.c"
 #include "core/disks.h"
 #include "core/firmware_disk.h"
+#include "core/uplinks.h"
 
 /* Two VMs that note what they are told, and the screen. */
 static char screen[65536];
@@ -51,6 +52,12 @@ void console_set_focus(int owner)
 }
 
 struct storage *disks_storage_at(unsigned n, const char **name) { return NULL; }
+static struct card card = { .name = "e1000 00:03.0", .up = true, .counts = { .sent = 3, .sent_bytes = 2048, .bad = 1 } };
+const struct card *uplinks_at(unsigned n, const char **net)
+{
+    *net = "lan0";
+    return n ? NULL : &card;
+}
 bool firmware_disk_count(const struct disk *d, struct firmware_disk_counts *out) { return false; }
 
 unsigned vm_count(void) { return 2; }
@@ -231,6 +238,13 @@ static void test_disk_info(void **state)
     d->readonly = true;
     d->stopped = true;
     assert_says("disk info", "readonly, 2048 sectors, 3 blocks of the image in the cache; has stopped\n");
+}
+
+static void test_uplinks(void **state)
+{
+    assert_says("net stat", "card e1000 00:03.0 of network lan0: link up\n"
+                            "    sent 3 frames, 2 KiB; no room for 0, no link for 0\n"
+                            "    received 0 frames, 0 KiB; bad 1, missed 0; resets 0\n");
 }
 
 static void test_vm_list(void **state)
@@ -476,6 +490,7 @@ int main(void)
         cmocka_unit_test_setup(test_spaces_and_arguments, setup),
         cmocka_unit_test_setup(test_help_lists_every_command, setup),
         cmocka_unit_test_setup(test_disk_info, setup),
+        cmocka_unit_test_setup(test_uplinks, setup),
         cmocka_unit_test_setup(test_vm_list, setup),
         cmocka_unit_test_setup(test_vm_verbs, setup),
         cmocka_unit_test_setup(test_console, setup),
