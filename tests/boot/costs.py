@@ -12,7 +12,7 @@ import lab
 MEMORY_LIMITS = {"touch_small": 250, "touch_large": 20 * 512, "cow_break": 1500, "touch_dirty": 700}
 ZEROING = 4096 // 32            # and at least so many ticks more than from the zeroed stock
 # From one vCPU to another of its VM: when the first halts, and when it spins with PAUSE (a turn is 500,000 ticks).
-TURN_LIMITS = {"switch": ("vCPU switch", 930), "spin": ("spin", 20000)}
+TURN_LIMITS = {"switch": ("vCPU switch", 950), "spin": ("spin", 20000)}
 
 
 @lab.scenario("first-touch", seconds=150)

@@ -69,7 +69,7 @@ static void check_pic(void)
     check("a masked line does not interrupt", counts[PIC_TIMER], 0);
     check("the 8259 keeps its mask", inb(PIC1_DATA), 0xff);
     pic_mask(0xfffe);
-    check("an unmasked one does", wait_for(PIC_TIMER, 1), 1);
+    check_true("an unmasked one does", wait_for(PIC_TIMER, 1) >= 1); /* the next may come while the first is handled */
     pic_mask(0xffff);
 }
 
