@@ -39,14 +39,8 @@ struct firmware_card {
 
 static struct firmware_card cards[BOOT_MAX_CARDS];
 
-static unsigned buffers_order(void)
-{
-    unsigned order = 0;
-
-    while ((PAGE_SIZE << order) < sizeof(struct buffers))
-        order++;
-    return order;
-}
+static struct firmware_card *of(struct card *c) { return container_of(c, struct firmware_card, card); }
+static struct firmware_card *of_device(struct device *d) { return of(container_of(d, struct card, device)); }
 
 /* In the firmware's world. */
 static void visit(void *arg)
@@ -109,7 +103,7 @@ static bool has_news(struct firmware_card *f)
 
 static uint64_t poll(struct device *d, uint64_t now)
 {
-    struct firmware_card *f = container_of(container_of(d, struct card, device), struct firmware_card, card);
+    struct firmware_card *f = of_device(d);
     uint32_t before = f->sent;
     uint64_t end, rest;
     bool busy;
@@ -131,13 +125,13 @@ static uint64_t poll(struct device *d, uint64_t now)
 
 static void release(struct firmware_card *f)
 {
-    page_free(ptr_hpa(f->buffers), buffers_order());
+    page_free(ptr_hpa(f->buffers), page_order(sizeof(struct buffers)));
     f->buffers = NULL;
 }
 
 static int start(struct card *c)
 {
-    struct firmware_card *f = container_of(c, struct firmware_card, card);
+    struct firmware_card *f = of(c);
     int err = f->boot->card_start(f->number);
 
     if (err)
@@ -149,7 +143,7 @@ static int start(struct card *c)
 
 static int send(struct card *c, const void *frame, uint32_t bytes)
 {
-    struct firmware_card *f = container_of(c, struct firmware_card, card);
+    struct firmware_card *f = of(c);
     int err = 0;
 
     if (bytes < CARD_MIN_FRAME || bytes > CARD_MAX_FRAME)
@@ -176,14 +170,14 @@ static int send(struct card *c, const void *frame, uint32_t bytes)
 
 static void flush(struct card *c)
 {
-    struct firmware_card *f = container_of(c, struct firmware_card, card);
+    struct firmware_card *f = of(c);
 
     device_wake(&c->device, atomic_load(&f->rest_until));
 }
 
 static void stop(struct device *d)
 {
-    struct firmware_card *f = container_of(container_of(d, struct card, device), struct firmware_card, card);
+    struct firmware_card *f = of_device(d);
 
     f->boot->card_stop(f->number);
     release(f);
@@ -198,7 +192,7 @@ int firmware_card_open(const struct boot_info *boot, unsigned number, struct car
 
     if (f->buffers)
         return -EBUSY;
-    mem = page_alloc(0, buffers_order(), PAGE_HYPERVISOR);
+    mem = page_alloc(0, page_order(sizeof(struct buffers)), PAGE_HYPERVISOR);
     if (!mem.v)
         return -ENOMEM;
     *f = (struct firmware_card){ .boot = boot, .number = number, .buffers = hpa_ptr(mem), .up = b->up };

@@ -17,12 +17,8 @@ uint64_t queue_slice;
 
 int queue_init(uint64_t slice)
 {
-    unsigned order = 0;
-    struct hpa mem;
+    struct hpa mem = page_alloc_zeroed(0, page_order(cpu_count() * sizeof(struct run_queue)), PAGE_HYPERVISOR);
 
-    while ((PAGE_SIZE << order) < cpu_count() * sizeof(struct run_queue))
-        order++;
-    mem = page_alloc_zeroed(0, order, PAGE_HYPERVISOR);
     if (!mem.v)
         return -ENOMEM;
     queues = hpa_ptr(mem);

@@ -103,15 +103,6 @@ int vm_setup(const struct config *config, int64_t unix_time)
     return 0;
 }
 
-static unsigned order_for(size_t size)
-{
-    unsigned order = 0;
-
-    while ((PAGE_SIZE << order) < size)
-        order++;
-    return order;
-}
-
 static void kick_all(void)
 {
     for (unsigned i = 0; i < cpu_count(); i++)
@@ -277,7 +268,7 @@ void vm_crash(struct vm *vm, struct vcpu *v, const char *why)
 
 static struct slot *new_slot(struct vm *vm, unsigned index)
 {
-    struct hpa mem = page_alloc_zeroed(0, order_for(sizeof(struct slot)), PAGE_HYPERVISOR);
+    struct hpa mem = page_alloc_zeroed(0, page_order(sizeof(struct slot)), PAGE_HYPERVISOR);
     struct slot *s = hpa_ptr(mem);
 
     if (!mem.v)
@@ -301,7 +292,7 @@ static struct slot *new_slot(struct vm *vm, unsigned index)
     s->vcpu.news = board_news(s->vcpu.devices);
     s->timers = board_timers(s->vcpu.devices);
     if (vcpu_init(&s->vcpu)) {
-        page_free(mem, order_for(sizeof(struct slot)));
+        page_free(mem, page_order(sizeof(struct slot)));
         return NULL;
     }
     return s;
@@ -313,7 +304,7 @@ static void free_slot(struct vm *vm, struct slot *s)
         return;
     exit_stats_add(&vm->exits, &s->vcpu.exits);
     vcpu_destroy(&s->vcpu);
-    page_free(ptr_hpa(s), order_for(sizeof(struct slot)));
+    page_free(ptr_hpa(s), page_order(sizeof(struct slot)));
 }
 
 static void destroy(struct vm *vm)
@@ -347,7 +338,7 @@ static int new_board(struct vm *vm)
     };
     struct hpa mem;
 
-    vm->board_order = order_for(board_size(config.vcpus));
+    vm->board_order = page_order(board_size(config.vcpus));
     mem = page_alloc_zeroed(0, vm->board_order, PAGE_HYPERVISOR);
     if (!mem.v)
         return -ENOMEM;

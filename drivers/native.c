@@ -50,12 +50,8 @@ void *native_low(size_t size)
 
 void *native_memory(size_t size)
 {
-    unsigned order = 0;
-    struct hpa at;
+    struct hpa at = page_alloc_zeroed(0, page_order(size), PAGE_HYPERVISOR);
 
-    while ((PAGE_SIZE << order) < size)
-        order++;
-    at = page_alloc_zeroed(0, order, PAGE_HYPERVISOR);
     return at.v ? hpa_ptr(at) : NULL;
 }
 

@@ -74,12 +74,8 @@ static bool fits(const struct disk *d, const struct extent *e)
 
 static struct piece *piece_room(unsigned extents)
 {
-    unsigned order = 0;
-    struct hpa at;
+    struct hpa at = page_alloc(0, page_order(extents * sizeof(struct piece)), PAGE_HYPERVISOR);
 
-    while ((PAGE_SIZE << order) / sizeof(struct piece) < extents)
-        order++;
-    at = page_alloc(0, order, PAGE_HYPERVISOR);
     return at.v ? hpa_ptr(at) : NULL;
 }
 

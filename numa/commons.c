@@ -22,12 +22,11 @@ static struct hpa zeros[NUMA_MAX_NODES];
 int commons_init(void)
 {
     struct page_counts c;
-    unsigned order = 0;
+    unsigned order;
     struct hpa b, m;
 
     page_count(NUMA_MAX_NODES, &c);
-    while ((PAGE_SIZE << order) / sizeof(uint32_t) < c.total / PAGES_PER_BUCKET)
-        order++;
+    order = page_order(c.total / PAGES_PER_BUCKET * sizeof(uint32_t));
     b = page_alloc_zeroed(0, order, PAGE_HYPERVISOR);
     m = page_alloc_zeroed(0, order + 1, PAGE_HYPERVISOR); /* two places a bucket */
     if (!b.v || !m.v)

@@ -60,6 +60,16 @@ void page_set_distances(unsigned nodes, uint8_t distance[NUMA_MAX_NODES][NUMA_MA
 unsigned page_nodes(void);
 unsigned page_distance(unsigned from, unsigned to);
 
+/* The order of the smallest block that holds so many bytes. */
+static inline unsigned page_order(uint64_t bytes)
+{
+    unsigned order = 0;
+
+    while ((PAGE_SIZE << order) < bytes)
+        order++;
+    return order;
+}
+
 /*
  * 2^order pages, naturally aligned, contents undefined; from the node asked for, else from the nearest that has some.
  * HPA_NONE: none left.

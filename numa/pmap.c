@@ -98,12 +98,9 @@ static int make_epts(struct pmap *pmap)
 
 int pmap_make_chunks(struct pmap *pmap)
 {
-    unsigned order = 0;
-    struct hpa dir;
+    unsigned order = page_order(pmap_chunk_count(pmap) * sizeof(uint64_t));
+    struct hpa dir = page_alloc_zeroed(0, order, PAGE_TABLE);
 
-    while ((PAGE_SIZE << order) < pmap_chunk_count(pmap) * sizeof(uint64_t))
-        order++;
-    dir = page_alloc_zeroed(0, order, PAGE_TABLE);
     if (!dir.v)
         return -ENOMEM;
     if (pmap->chunks)

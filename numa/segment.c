@@ -26,12 +26,9 @@ static uint64_t chunk_count(const struct segment *s) { return s->size / PAGE_SIZ
 
 static int make(struct segment *s, const char *name, uint64_t size)
 {
-    unsigned order = 0;
-    struct hpa dir;
+    unsigned order = page_order(size / PAGE_SIZE_2M * sizeof(uint64_t));
+    struct hpa dir = page_alloc_zeroed(0, order, PAGE_TABLE);
 
-    while ((PAGE_SIZE << order) < size / PAGE_SIZE_2M * sizeof(uint64_t))
-        order++;
-    dir = page_alloc_zeroed(0, order, PAGE_TABLE);
     if (!dir.v)
         return -ENOMEM;
     *s = (struct segment){ .size = size, .users = 1, .chunks = hpa_ptr(dir), .order = order };

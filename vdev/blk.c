@@ -45,14 +45,7 @@ struct blk_disk *blk_add(struct blk *b, struct image *image, const char *serial)
     return d;
 }
 
-static unsigned work_order(uint32_t entries)
-{
-    unsigned order = 0;
-
-    while ((PAGE_SIZE << order) < entries * sizeof(struct blk_work))
-        order++;
-    return order;
-}
+static unsigned work_order(uint32_t entries) { return page_order(entries * sizeof(struct blk_work)); }
 
 /* Queue locked, or nobody uses it. */
 static void drop_work(struct blk_queue *q)

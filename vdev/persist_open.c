@@ -26,15 +26,6 @@ static int say(struct opening *o, int err, const char *what)
     return err;
 }
 
-static unsigned order_of(uint64_t bytes)
-{
-    unsigned order = 0;
-
-    while ((PAGE_SIZE << order) < bytes)
-        order++;
-    return order;
-}
-
 /* --- with the processor waiting --------------------------------------------------------------------------------- */
 
 static void waits_over(struct transfer *t, int err)
@@ -419,7 +410,7 @@ static void free_pages_of(void *at, unsigned order)
 
 static struct persist *make(struct layer *l, struct image *area, persist_wait_fn wait)
 {
-    unsigned order = order_of(sizeof(struct persist));
+    unsigned order = page_order(sizeof(struct persist));
     struct persist *p = new_pages(order);
 
     if (!p)
@@ -428,22 +419,22 @@ static struct persist *make(struct layer *l, struct image *area, persist_wait_fn
     p->area = area;
     p->wait = wait;
     p->order = order;
-    p->used_order = order_of(area->size / PAGE_SIZE / 8 + 8);
+    p->used_order = page_order(area->size / PAGE_SIZE / 8 + 8);
     p->used = new_pages(p->used_order);
-    p->gather = new_pages(order_of(CHANGES * sizeof(struct change)));
-    p->commit = new_pages(order_of(CHANGES * sizeof(struct change)));
+    p->gather = new_pages(page_order(CHANGES * sizeof(struct change)));
+    p->commit = new_pages(page_order(CHANGES * sizeof(struct change)));
     p->header = new_pages(0);
-    p->record = new_pages(order_of(RECORDS * PAGE_SIZE));
+    p->record = new_pages(page_order(RECORDS * PAGE_SIZE));
     return p;
 }
 
 void persist_close(struct persist *p)
 {
     free_pages_of(p->used, p->used_order);
-    free_pages_of(p->gather, order_of(CHANGES * sizeof(struct change)));
-    free_pages_of(p->commit, order_of(CHANGES * sizeof(struct change)));
+    free_pages_of(p->gather, page_order(CHANGES * sizeof(struct change)));
+    free_pages_of(p->commit, page_order(CHANGES * sizeof(struct change)));
     free_pages_of(p->header, 0);
-    free_pages_of(p->record, order_of(RECORDS * PAGE_SIZE));
+    free_pages_of(p->record, page_order(RECORDS * PAGE_SIZE));
     block_map_clear(&p->stable, NULL);
     image_release(p->area, true);
     page_free(ptr_hpa(p), p->order);
@@ -464,11 +455,11 @@ int persist_open(struct layer *l, struct storage *storage, enum persist_how how,
         image_release(area, true);
         return say(&o, -ENOMEM, "no memory for its log");
     }
-    o.pages = page_alloc(0, order_of(AT_ONCE * PAGE_SIZE), PAGE_HYPERVISOR);
+    o.pages = page_alloc(0, page_order(AT_ONCE * PAGE_SIZE), PAGE_HYPERVISOR);
     say(&o, 0, "no memory for its log");
     err = o.pages.v && o.p->used && o.p->gather && o.p->commit && o.p->header && o.p->record ? open(&o, how) : -ENOMEM;
     if (o.pages.v)
-        page_free(o.pages, order_of(AT_ONCE * PAGE_SIZE));
+        page_free(o.pages, page_order(AT_ONCE * PAGE_SIZE));
     if (err) {
         block_map_clear(&l->own, NULL);
         l->pages = 0;

@@ -19,18 +19,9 @@ _Static_assert(sizeof(struct mb_net_packet) == 32 && sizeof(struct mb_net_filled
 _Static_assert(sizeof(struct mb_net_ring) == 128 && sizeof(struct mb_net_identity) == 64, "ABI");
 _Static_assert(sizeof(struct mb_net_segment) == 16, "ABI");
 
-static unsigned order_of(size_t size)
-{
-    unsigned order = 0;
-
-    while ((PAGE_SIZE << order) < size)
-        order++;
-    return order;
-}
-
 static void *alloc(const struct vifs *v, size_t size)
 {
-    struct hpa mem = page_alloc_zeroed(v->pmap->home, order_of(size), PAGE_HYPERVISOR);
+    struct hpa mem = page_alloc_zeroed(v->pmap->home, page_order(size), PAGE_HYPERVISOR);
 
     return mem.v ? hpa_ptr(mem) : NULL;
 }
@@ -38,7 +29,7 @@ static void *alloc(const struct vifs *v, size_t size)
 static void release(void *mem, size_t size)
 {
     if (mem)
-        page_free(ptr_hpa(mem), order_of(size));
+        page_free(ptr_hpa(mem), page_order(size));
 }
 
 void vifs_init(struct vifs *v, unsigned queues)
