@@ -1,24 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
 
-#include <efi.h>
-
 #include "arch/x86/cpu.h"
-#include "efi/mp_services.h"
-#include "vdev/acpi_tables.h"
+#include "tests/boot/efi/acpi_install.h"
 
 /*
  * Gives a machine whose firmware has no ACPI tables (OVMF on Bochs) those from which an operating system learns its
  * processors, its I/O APIC and its PM timer: MADT, FADT and an empty DSDT. For a start-up script to run first.
  */
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *st);
-
-/* EFI_ACPI_TABLE_PROTOCOL (UEFI 2.10, 20.2), which gnu-efi does not declare. It copies the table and finds it a place. */
-#define ACPI_TABLE_PROTOCOL_GUID { 0xffe06bdd, 0x6107, 0x46a6, { 0x7b, 0xb2, 0x5a, 0x9c, 0x7e, 0xc5, 0x27, 0x5c } }
-struct acpi_table_protocol {
-    EFI_STATUS (EFIAPI *install)(struct acpi_table_protocol *p, void *table, UINTN size, UINTN *key);
-    EFI_STATUS (EFIAPI *uninstall)(struct acpi_table_protocol *p, UINTN key);
-};
 
 #define MAX_CPUS 64
 
@@ -67,49 +57,25 @@ static bool find_pm(void)
     return true;
 }
 
-static UINTN find_cpus(EFI_BOOT_SERVICES *bs)
+static void add_cpu(UINTN i, const struct mp_processor *info)
 {
-    EFI_GUID guid = MP_SERVICES_GUID;
-    struct mp_services *mp;
-    struct mp_processor info;
-    UINTN all = 0, enabled;
-
-    if (bs->LocateProtocol(&guid, NULL, (void **)&mp) != EFI_SUCCESS || mp->get_number(mp, &all, &enabled))
-        return 0;
-    for (UINTN i = 0; i < all && i < MAX_CPUS; i++) {
-        if (mp->get_info(mp, i, &info))
-            return 0;
-        madt.cpu[i] = (struct acpi_madt_lapic){ ACPI_MADT_LAPIC, sizeof(madt.cpu[i]), (uint8_t)i, (uint8_t)info.id,
-                                                !!(info.flags & MP_IS_ENABLED) };
-    }
-    return MIN(all, (UINTN)MAX_CPUS);
-}
-
-static EFI_STATUS install(struct acpi_table_protocol *p, void *table, UINTN size)
-{
-    struct acpi_header *h = table;
-    UINTN key;
-
-    for (unsigned i = 0; i < sizeof(h->oem_id); i++)
-        h->oem_id[i] = "MIRROR"[i];
-    h->length = (uint32_t)size;
-    return p->install(p, table, size, &key);   /* which fills in the checksum and where the DSDT is */
+    madt.cpu[i] = (struct acpi_madt_lapic){ ACPI_MADT_LAPIC, sizeof(madt.cpu[i]), (uint8_t)i, (uint8_t)info->id,
+                                            !!(info->flags & MP_IS_ENABLED) };
 }
 
 static EFI_STATUS install_all(EFI_BOOT_SERVICES *bs)
 {
-    EFI_GUID guid = ACPI_TABLE_PROTOCOL_GUID;
     struct acpi_table_protocol *p;
-    UINTN cpus = find_cpus(bs);
-    EFI_STATUS s = bs->LocateProtocol(&guid, NULL, (void **)&p);
+    UINTN cpus = acpi_each_cpu(bs, MAX_CPUS, add_cpu);
+    EFI_STATUS s = acpi_find(bs, &p);
 
     if (!cpus || !find_pm())
         return EFI_UNSUPPORTED;
     if (s == EFI_SUCCESS)
-        s = install(p, &madt, sizeof(madt) - (MAX_CPUS - cpus) * sizeof(madt.cpu[0]));
+        s = acpi_install(p, &madt, sizeof(madt) - (MAX_CPUS - cpus) * sizeof(madt.cpu[0]));
     if (s == EFI_SUCCESS)
-        s = install(p, &fadt, sizeof(fadt));
-    return s == EFI_SUCCESS ? install(p, &dsdt, sizeof(dsdt)) : s;
+        s = acpi_install(p, &fadt, sizeof(fadt));
+    return s == EFI_SUCCESS ? acpi_install(p, &dsdt, sizeof(dsdt)) : s;
 }
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *st)

@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
 
-#include <efi.h>
-
-#include "efi/mp_services.h"
-#include "lib/types.h"
-#include "vdev/acpi_tables.h"
+#include "tests/boot/efi/acpi_install.h"
 
 /*
  * Gives a machine the ACPI tables of one with two nodes, SRAT and SLIT (ACPI 6.5, 5.2.16 and 5.2.17): for a start-up
@@ -13,13 +9,6 @@
  * 1 the rest; they are 17 apart.
  */
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *st);
-
-/* EFI_ACPI_TABLE_PROTOCOL (UEFI 2.10, 20.2), which gnu-efi does not declare. It copies the table and finds it a place. */
-#define ACPI_TABLE_PROTOCOL_GUID { 0xffe06bdd, 0x6107, 0x46a6, { 0x7b, 0xb2, 0x5a, 0x9c, 0x7e, 0xc5, 0x27, 0x5c } }
-struct acpi_table_protocol {
-    EFI_STATUS (EFIAPI *install)(struct acpi_table_protocol *p, void *table, UINTN size, UINTN *key);
-    EFI_STATUS (EFIAPI *uninstall)(struct acpi_table_protocol *p, UINTN key);
-};
 
 #define MAX_CPUS 16
 #define BORDER   (256 * MIB)
@@ -61,48 +50,23 @@ static struct {
     .header = { .signature = "SLIT", .revision = 1 }, .localities = 2, .distance = { { 10, 17 }, { 17, 10 } },
 };
 
-static UINTN find_cpus(EFI_BOOT_SERVICES *bs)
+static void add_cpu(UINTN i, const struct mp_processor *info)
 {
-    EFI_GUID guid = MP_SERVICES_GUID;
-    struct mp_services *mp;
-    struct mp_processor info;
-    UINTN all = 0, enabled;
-
-    if (bs->LocateProtocol(&guid, NULL, (void **)&mp) != EFI_SUCCESS || mp->get_number(mp, &all, &enabled))
-        return 0;
-    all = MIN(all, (UINTN)MAX_CPUS);
-    for (UINTN i = 0; i < all; i++) {
-        if (mp->get_info(mp, i, &info))
-            return 0;
-        srat.cpu[i] = (struct srat_cpu){ .length = sizeof(srat.cpu[i]), .domain_low = !(info.id & 1),
-                                         .id = (uint8_t)info.id, .flags = ENABLED };
-    }
-    return all;
-}
-
-static EFI_STATUS install(struct acpi_table_protocol *p, void *table, UINTN size)
-{
-    struct acpi_header *h = table;
-    UINTN key;
-
-    for (unsigned i = 0; i < sizeof(h->oem_id); i++)
-        h->oem_id[i] = "MIRROR"[i];
-    h->length = (uint32_t)size;
-    return p->install(p, table, size, &key);   /* which fills in the checksum */
+    srat.cpu[i] = (struct srat_cpu){ .length = sizeof(srat.cpu[i]), .domain_low = !(info->id & 1),
+                                     .id = (uint8_t)info->id, .flags = ENABLED };
 }
 
 static EFI_STATUS install_all(EFI_BOOT_SERVICES *bs)
 {
-    EFI_GUID guid = ACPI_TABLE_PROTOCOL_GUID;
     struct acpi_table_protocol *p;
-    UINTN cpus = find_cpus(bs);
-    EFI_STATUS s = bs->LocateProtocol(&guid, NULL, (void **)&p);
+    UINTN cpus = acpi_each_cpu(bs, MAX_CPUS, add_cpu);
+    EFI_STATUS s = acpi_find(bs, &p);
 
     if (!cpus)
         return EFI_UNSUPPORTED;
     if (s == EFI_SUCCESS)
-        s = install(p, &srat, sizeof(srat) - (MAX_CPUS - cpus) * sizeof(srat.cpu[0]));
-    return s == EFI_SUCCESS ? install(p, &slit, sizeof(slit)) : s;
+        s = acpi_install(p, &srat, sizeof(srat) - (MAX_CPUS - cpus) * sizeof(srat.cpu[0]));
+    return s == EFI_SUCCESS ? acpi_install(p, &slit, sizeof(slit)) : s;
 }
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *st)
