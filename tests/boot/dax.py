@@ -2,11 +2,11 @@
 # Copyright (C) 2026 The Mirrorball authors
 """A disk as persistent memory: Debian's own drivers, an ext4 that two guests mount with dax, one set of pages."""
 
-import os
 import random
 import re
 
 import lab
+from lab import at_shell
 
 FILES, FILE_BYTES, IMAGE_MIB = 8, 1 << 20, 24
 PAGES = FILES * FILE_BYTES // 4096
@@ -16,19 +16,10 @@ NAMES = ("one", "two")
 
 def guest_files(t):
     """The usual guest, with the modules that a Debian system would load by itself; and the image."""
-    output, chance = os.path.join(t.work, "guest"), random.Random(7)
-    added = [word for name in MODULES
-             for word in ("--add", f"{lab.kernel_module(name)}:lib/pmem/{name}.ko")]
-    lab.run([os.path.join(lab.REPO, "scripts", "mkguest"), "--output", output, "--no-kernel",
-             "--tree", os.path.join(lab.BUILD, "drivers", "cloud", "root"), *added])
+    chance = random.Random(7)
     image = lab.ext4(t, "dax", IMAGE_MIB, {f"file{n}": chance.randbytes(FILE_BYTES) for n in range(FILES)})
-    return lab.linux() | {"guests/initrd": os.path.join(output, "initrd"), "guests/data.img": image}
-
-
-def at_shell(m, name):
-    m.focus(name)
-    m.send("\r")
-    m.until(f"{name}# ", 60)
+    return lab.linux_with(t, {f"lib/pmem/{name}.ko": lab.kernel_module(name) for name in MODULES}) | \
+        {"guests/data.img": image}
 
 
 def mounts(m, name):

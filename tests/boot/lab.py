@@ -295,6 +295,10 @@ class Memory:
             text, re.M)}
         self.shared = {name: sum(map(int, numbers)) for name, *numbers in re.findall(
             r"^  vm (\S+) +shares by origin (\d+), by content (\d+), zeros (\d+);", text, re.M)}
+        found = re.search(r"^no page was left (\d+) times; found (\d+) copies on other nodes, (\d+) disk blocks, "
+                          r"(\d+) tables of EPTs, (\d+) zeros$", text, re.M)
+        self.found = dict(zip(("calls", "copies", "blocks", "tables", "zeros"),
+                              map(int, found.groups() if found else (0,) * 5)))
 
     def without(self, *running):
         """Free pages if the VMs that run had touched nothing: they go on while we count."""
@@ -406,6 +410,20 @@ def linux_section(name, kernel="vmlinuz", memory=256, vcpus=1, extra=""):
     return vm_section(name, kernel, "initrd", line, memory, vcpus)
 
 
+# --- at a guest's shell -----------------------------------------------------------------
+
+def at_shell(machine, name):
+    """The guest has the input, and shows its prompt."""
+    machine.focus(name)
+    machine.send("\r")
+    machine.until(f"{name}# ", 60)
+
+
+def says(machine, what, command, regex, seconds=60):
+    """A check that the guest with the input answers so; ^ is where its line begins."""
+    machine.shell(what, command, regex.replace("^", r"^(?:\[\w+\] )?"), seconds)
+
+
 # --- guests -----------------------------------------------------------------------------
 
 once = threading.Lock()
@@ -434,6 +452,22 @@ def linux(kind="cloud"):
                  "--tree", os.path.join(drivers, "root")])
             open(os.path.join(directory, "made"), "wb").close()
     return {f"guests/{name}": os.path.join(directory, name) for name in ("vmlinuz", "initrd")}
+
+
+def program(t, *source):
+    """A C program of tests/, for a guest."""
+    made = os.path.join(t.work, os.path.basename(source[-1]).replace(".c", ".bin"))
+    run(["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-static", "-o", made, os.path.join(REPO, "tests", *source)])
+    return made
+
+
+def linux_with(t, files, drivers=True):
+    """The usual guest, and in its ramdisk more FILES: what is where there."""
+    output, added = os.path.join(t.work, "guest"), [w for to, file in files.items() for w in ("--add", f"{file}:{to}")]
+    if drivers:
+        added += ["--tree", os.path.join(BUILD, "drivers", "cloud", "root")]
+    run([os.path.join(REPO, "scripts", "mkguest"), "--output", output, "--no-kernel", *added])
+    return linux() | {"guests/initrd": os.path.join(output, "initrd")}
 
 
 def vmlinux(kind="cloud"):

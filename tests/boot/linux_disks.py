@@ -2,12 +2,12 @@
 # Copyright (C) 2026 The Mirrorball authors
 """Debian guests with the driver mb_blk: an ext4 image of two, each with writes of its own; what reading costs."""
 
-import os
 import random
 import re
 import struct
 
 import lab
+from lab import at_shell, says
 
 FILES, FILE_BYTES, IMAGE_MIB, SMALL_MIB = 16, 512 << 10, 24, 4
 SECTOR = 512
@@ -38,14 +38,8 @@ def partitioned(image):
 
 def guest_files(t):
     """The usual guest, and in its ramdisk a checker of file systems and the measuring program."""
-    disk = os.path.join(t.work, "disk.bin")
-    lab.run(["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-static", "-o", disk,
-             os.path.join(lab.REPO, "tests", "bench", "disk.c")])
-    output = os.path.join(t.work, "guest")
-    lab.run([os.path.join(lab.REPO, "scripts", "mkguest"), "--output", output, "--no-kernel",
-             "--tree", os.path.join(lab.BUILD, "drivers", "cloud", "root"), "--add", f"{disk}:bin/disk",
-             "--add", lab.debian_file("e2fsck-static", "sbin/e2fsck.static") + ":sbin/e2fsck"])
-    return lab.linux() | {"guests/initrd": os.path.join(output, "initrd")}
+    return lab.linux_with(t, {"bin/disk": lab.program(t, "bench", "disk.c"),
+                              "sbin/e2fsck": lab.debian_file("e2fsck-static", "sbin/e2fsck.static")})
 
 
 def images(t):
@@ -58,17 +52,6 @@ def images(t):
 def section(name, vcpus):
     return lab.linux_section(name, vcpus=vcpus, extra="quiet") + \
         "disk = \\guests\\big.img,cow,discard\ndisk = \\guests\\small.img,readonly\n"
-
-
-def says(m, what, command, regex, seconds=60):
-    """A check that the guest with the input answers so; ^ is where its line begins."""
-    m.shell(what, command, regex.replace("^", r"^(?:\[\w+\] )?"), seconds)
-
-
-def at_shell(m, name):
-    m.focus(name)
-    m.send("\r")
-    m.until(f"{name}# ", 60)
 
 
 def looks(m):

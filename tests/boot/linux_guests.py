@@ -2,7 +2,6 @@
 # Copyright (C) 2026 The Mirrorball authors
 """Debian guests of several vCPUs, with a processor each and sharing them: all work at the same time; their clocks."""
 
-import os
 import re
 
 import lab
@@ -25,9 +24,7 @@ def ready(m, name, vcpus, start, head):
 
 
 def at_shell(m, name, vcpus):
-    m.focus(name)
-    m.send("\r")
-    m.until(f"{name}# ", 60)
+    lab.at_shell(m, name)
     m.shell(f"{name} answers", "echo in-$(hostname)-$((6*7))", rf"in-{name}-42$")
     m.shell(f"{name}: every processor works",
             "for c in /sys/bus/cpu/devices/*; do taskset -c ${c##*cpu} echo on-${c##*cpu}; done", rf"on-{vcpus - 1}$")
@@ -120,12 +117,7 @@ def linux_shared(t):
 
 def with_vectors(t):
     """The usual guest, and a program that looks whether its registers stay its own."""
-    program, output = os.path.join(t.work, "vectors"), os.path.join(t.work, "guest")
-    lab.run(["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-static", "-o", program,
-             os.path.join(lab.REPO, "tests", "programs", "vectors.c")])
-    lab.run([os.path.join(lab.REPO, "scripts", "mkguest"), "--output", output, "--no-kernel", "--add",
-             f"{program}:bin/vectors"])
-    return lab.linux() | {"guests/initrd": os.path.join(output, "initrd")}
+    return lab.linux_with(t, {"bin/vectors": lab.program(t, "programs", "vectors.c")}, drivers=False)
 
 
 def lose(m):

@@ -3,10 +3,10 @@
 """Debian guests with the driver mb_net on one network: what arrives is what was sent; its cost; lies; reloading."""
 
 import collections
-import os
 import re
 
 import lab
+from lab import at_shell, says
 
 ADDRESS = {"alpha": "10.0.0.1", "beta": "10.0.0.2"}
 FILE_MIB = 8
@@ -25,29 +25,12 @@ ROWS = tuple(Row(*row) for row in (
 
 
 def guest_files(t):
-    net = os.path.join(t.work, "net.bin")
-    lab.run(["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-static", "-o", net,
-             os.path.join(lab.REPO, "tests", "bench", "net.c")])
-    output = os.path.join(t.work, "guest")
-    lab.run([os.path.join(lab.REPO, "scripts", "mkguest"), "--output", output, "--no-kernel",
-             "--tree", os.path.join(lab.BUILD, "drivers", "cloud", "root"), "--add", f"{net}:bin/net"])
-    return lab.linux() | {"guests/initrd": os.path.join(output, "initrd")}
+    return lab.linux_with(t, {"bin/net": lab.program(t, "bench", "net.c")})
 
 
 def section(name, vcpus=1):
     return lab.linux_section(name, vcpus=vcpus, memory=160, extra="quiet") + \
         f"vif = lan0,ip={ADDRESS[name]}\n"
-
-
-def says(m, what, command, regex, seconds=60):
-    """A check that the guest with the input answers so; ^ is where its line begins."""
-    m.shell(what, command, regex.replace("^", r"^(?:\[\w+\] )?"), seconds)
-
-
-def at_shell(m, name):
-    m.focus(name)
-    m.send("\r")
-    m.until(f"{name}# ", 60)
 
 
 # The emulator's processor has 50 MHz: so long is as many ticks as the driver's default on one of 3 GHz.

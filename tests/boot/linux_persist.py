@@ -10,7 +10,7 @@ import time
 
 import lab
 import power_cuts
-from linux_disks import at_shell, says
+from lab import at_shell, says
 
 MIB, LOG_MIB = 16, 24
 SLOTS, FILE_BYTES = 6, 30000

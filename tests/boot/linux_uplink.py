@@ -11,6 +11,7 @@ import threading
 
 import lab
 import uplink
+from lab import at_shell
 
 FILE_BYTES = 2 << 20
 # What udhcpc calls with what it has been given.
@@ -46,19 +47,11 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 def guest_files(t):
-    script, output = os.path.join(t.work, "dhcp"), os.path.join(t.work, "guest")
+    script = os.path.join(t.work, "dhcp")
     with open(script, "w", encoding="ascii") as file:
         file.write(DHCP_SCRIPT)
     os.chmod(script, 0o755)
-    lab.run([os.path.join(lab.REPO, "scripts", "mkguest"), "--output", output, "--no-kernel",
-             "--tree", os.path.join(lab.BUILD, "drivers", "cloud", "root"), "--add", f"{script}:bin/dhcp"])
-    return lab.linux() | {"guests/initrd": os.path.join(output, "initrd")}
-
-
-def at_shell(m, name):
-    m.focus(name)
-    m.send("\r")
-    m.until(f"{name}# ", 60)
+    return lab.linux_with(t, {"bin/dhcp": script})
 
 
 def lease(m, name, address):

@@ -2,10 +2,10 @@
 # Copyright (C) 2026 The Mirrorball authors
 """Shared segments: what one VM writes the others see, and only those that have it; test guests, then Debian."""
 
-import os
 import re
 
 import lab
+from lab import at_shell, says
 
 DB_MIB, LOG_MIB = 8, 2
 FILE = "/dev/mirrorball"
@@ -55,23 +55,7 @@ def segments(t):
 # --- Debian ---------------------------------------------------------------------------------
 
 def guest_files(t):
-    program = os.path.join(t.work, "segment.bin")
-    lab.run(["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-static", "-o", program,
-             os.path.join(lab.REPO, "tests", "programs", "segment.c")])
-    output = os.path.join(t.work, "guest")
-    lab.run([os.path.join(lab.REPO, "scripts", "mkguest"), "--output", output, "--no-kernel",
-             "--tree", os.path.join(lab.BUILD, "drivers", "cloud", "root"), "--add", f"{program}:bin/segment"])
-    return lab.linux() | {"guests/initrd": os.path.join(output, "initrd")}
-
-
-def at_shell(m, name):
-    m.focus(name)
-    m.send("\r")
-    m.until(f"{name}# ", 60)
-
-
-def says(m, what, command, regex, seconds=60):
-    m.shell(what, command, regex.replace("^", r"^(?:\[\w+\] )?"), seconds)
+    return lab.linux_with(t, {"bin/segment": lab.program(t, "programs", "segment.c")})
 
 
 def files(m):
