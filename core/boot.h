@@ -87,9 +87,10 @@ struct boot_info {
     int (*disk_flush)(unsigned disk);
     /*
      * A network card through the firmware's driver, in the firmware's world, boot processor. From card_start to
-     * card_stop nobody else in the firmware has it, and it receives all that comes. card_start: -EIO, it does not
-     * work; a driver that may leave out what is not for the card's own address is said. card_send: takes a copy; -EAGAIN: the frame before is still on its way;
-     * -EIO. card_receive: *bytes: room before, length then; -EAGAIN: nothing has come; -EIO: a frame has, and is lost.
+     * card_stop nobody else in the firmware has it, and it receives all that comes. card_start: -EIO, it does not work;
+     * a line says if its driver may leave out what is not for its own address. card_send: takes a copy; -EAGAIN: the
+     * frame before is still on its way; -EIO. card_receive: *bytes: room before, length then; -EAGAIN: nothing has
+     * come; -EIO: a frame has, and is lost.
      */
     int (*card_start)(unsigned card);
     void (*card_stop)(unsigned card);

@@ -42,8 +42,8 @@ enum config_disks { CONFIG_DISKS_AUTO, CONFIG_DISKS_FIRMWARE };
 
 /*
  * Over an image that many may have and nobody writes: a layer of the VM's own in memory, or (persist) in a log, where
- * it stays, or (fresh, too) which is empty at each start; or nothing (readonly); or its pages as memory of the VM (dax), which what it writes makes its own. Or
- * (exclusive) an image that this VM alone has, and writes.
+ * it stays, or (fresh, too) which is empty at each start; or nothing (readonly); or its pages as memory of the VM (dax),
+ * which what it writes makes its own. Or (exclusive) an image that this VM alone has, and writes.
  */
 struct config_disk {
     struct config_file image;  /* path as the file has it, also of a partition or a whole disk; data: if loaded */

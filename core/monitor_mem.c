@@ -103,7 +103,8 @@ static void print_reclaimed(void)
     struct reclaim_figures f = reclaim_count();
 
     if (f.calls)
-        monitor_print("no page was left %lu times; found %lu copies on other nodes, %lu disk blocks, %lu tables of EPTs, %lu zeros\n",
+        monitor_print("no page was left %lu times; found %lu copies on other nodes, %lu disk blocks, "
+                      "%lu tables of EPTs, %lu zeros\n",
                       f.calls, f.replicas, f.cached, f.tables, f.zeros);
 }
 

@@ -24,8 +24,8 @@ enum reclaim_result {
 };
 /*
  * After an allocation failed: looks for pages, in 16 large pages at most (32 MiB), or 256 tables of 512 copies or disk
- * blocks, or what of each makes as much, and goes on there the next time. tries (0 at the start) counts the calls that found something. Outside of guests; no lock at or below the
- * images' is held.
+ * blocks, or what of each makes as much, and goes on there the next time. tries (0 at the start) counts the calls that
+ * found something. Outside of guests; no lock at or below the images' is held.
  */
 enum reclaim_result reclaim_some(unsigned *tries);
 /*
