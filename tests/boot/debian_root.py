@@ -6,17 +6,18 @@ import os
 
 import lab
 
+HOOKS = ("initramfs-hook", "60-mirrorball.rules")
+LINE = "console=ttyS0 quiet cryptomgr.notests root=LABEL=root ro"
 MODEL = "corei7_haswell_4770"   # with which it was tried
 
 
 def debian():
-    """Made once, which takes minutes and root's rights."""
-    directory, drivers = os.path.join(lab.WORK, "debian"), os.path.join(lab.BUILD, "drivers", "cloud")
-    with lab.once:
-        if lab.older(os.path.join(directory, "made"), os.path.join(drivers, "made")):
-            lab.run([os.path.join(lab.REPO, "scripts", "mkguest"), "--debian", "--output", directory,
-                     "--name", "debian", "--tree", os.path.join(drivers, "root")])
-            open(os.path.join(directory, "made"), "wb").close()
+    """Made once, which takes minutes and root's rights; again when our drivers or how it is made have changed."""
+    directory, drivers = os.path.join(lab.WORK, "debian"), os.path.join(lab.BUILD, "drivers", "cloud", "root")
+    hooks = [os.path.join(lab.REPO, "guest", "linux-pv-drivers", name) for name in HOOKS]
+    with lab.made_once(directory, drivers, os.path.join(lab.REPO, "scripts", "debian.py"), *hooks) as again:
+        if again:
+            lab.run([lab.MKGUEST, "--debian", "--output", directory, "--name", "debian", "--tree", drivers])
     return {f"guests/{name}": os.path.join(directory, name) for name in ("vmlinuz", "initrd", "root.img")}
 
 
@@ -32,8 +33,7 @@ def log_in(m, name, since):
 
 @lab.scenario("debian-root", seconds=900, long=True)
 def debian_root(t):
-    section = lab.vm_section("debian", "vmlinuz", "initrd", "console=ttyS0 quiet cryptomgr.notests root=LABEL=root ro",
-                             384)
+    section = lab.vm_section("debian", "vmlinuz", "initrd", LINE, 384)
     section += "disk = \\guests\\root.img,cow,discard\n"
     config = lab.config("apicv = off\nscan = 0\n", section)      # docs/testing.md
     with t.machine(t.image(config, debian()), cpus=1, memory=1024, model=MODEL) as m:

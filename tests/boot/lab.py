@@ -8,6 +8,7 @@ each check has a name and counts. A check that the rest depends on ends the scen
 """
 
 import contextlib
+import hashlib
 import os
 import pty
 import re
@@ -27,6 +28,7 @@ BUILD = os.path.join(REPO, "build")
 WORK = os.path.join(BUILD, "test")
 LOGS = os.path.join(BUILD, "test-logs")
 BOOT = os.path.join(REPO, "scripts", "boot")
+MKGUEST = os.path.join(REPO, "scripts", "mkguest")
 MKIMAGE = os.path.join(REPO, "scripts", "mkimage")
 TAIL_LINES = 40
 POLL_SECONDS = 0.1
@@ -436,21 +438,40 @@ def run(command):
     return done.stdout
 
 
-def older(made, source):
-    """Must MADE be made again?"""
-    if not os.path.exists(source):
-        raise Failure(f"{source} is missing: 'make drivers' builds it")
-    return not os.path.exists(made) or os.path.getmtime(made) < os.path.getmtime(source)
+def fingerprint(*paths):
+    """Of the contents of files, and of all that is in directories: times tell nothing of trees that were copied."""
+    total = hashlib.sha256()
+    for path in paths:
+        if not os.path.exists(path):
+            raise Failure(f"{path} is missing: 'make drivers' builds it")
+        below = [os.path.join(d, name) for d, _, names in os.walk(path) for name in names] or [path]
+        for file in sorted(below):
+            with open(file, "rb") as content:
+                total.update(os.path.relpath(file, path).encode() + b"\0" + hashlib.file_digest(content, "sha256").digest())
+    return total.hexdigest()
+
+
+@contextlib.contextmanager
+def made_once(directory, *sources):
+    """Gives whether what is in DIRECTORY has to be made again, for it was made of other SOURCES; then notes of which."""
+    made, now = os.path.join(directory, "made"), fingerprint(*sources)
+    with once:
+        old = ""
+        if os.path.exists(made):
+            with open(made, encoding="ascii") as file:
+                old = file.read()
+        yield old != now
+        if old != now:
+            with open(made, "w", encoding="ascii") as file:
+                file.write(now)
 
 
 def linux(kind="cloud"):
     """Debian's kernel and a busybox initial ramdisk with our drivers: image paths to host files."""
     directory, drivers = os.path.join(WORK, f"linux-{kind}"), os.path.join(BUILD, "drivers", kind)
-    with once:
-        if older(os.path.join(directory, "made"), os.path.join(drivers, "made")):
-            run([os.path.join(REPO, "scripts", "mkguest"), "--output", directory, "--kernel", kind, "--vmlinux",
-                 "--tree", os.path.join(drivers, "root")])
-            open(os.path.join(directory, "made"), "wb").close()
+    with made_once(directory, os.path.join(drivers, "root"), MKGUEST) as again:
+        if again:
+            run([MKGUEST, "--output", directory, "--kernel", kind, "--vmlinux", "--tree", os.path.join(drivers, "root")])
     return {f"guests/{name}": os.path.join(directory, name) for name in ("vmlinuz", "initrd")}
 
 
@@ -461,13 +482,13 @@ def program(t, *source):
     return made
 
 
-def linux_with(t, files, drivers=True):
+def linux_with(t, files, drivers=True, kind="cloud"):
     """The usual guest, and in its ramdisk more FILES: what is where there."""
     output, added = os.path.join(t.work, "guest"), [w for to, file in files.items() for w in ("--add", f"{file}:{to}")]
     if drivers:
-        added += ["--tree", os.path.join(BUILD, "drivers", "cloud", "root")]
-    run([os.path.join(REPO, "scripts", "mkguest"), "--output", output, "--no-kernel", *added])
-    return linux() | {"guests/initrd": os.path.join(output, "initrd")}
+        added += ["--tree", os.path.join(BUILD, "drivers", kind, "root")]
+    run([MKGUEST, "--output", output, "--no-kernel", *added])
+    return linux(kind) | {"guests/initrd": os.path.join(output, "initrd")}
 
 
 def vmlinux(kind="cloud"):
