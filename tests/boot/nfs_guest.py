@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Copyright (C) 2026 The Mirrorball authors
+"""A small Debian guest that can serve and mount NFS: Debian's own tools and modules in the busybox ramdisk."""
+
+import glob
+import os
+import shutil
+
+import lab
+
+PACKAGES = ("nfs-kernel-server", "nfs-common", "libc6", "libtirpc3", "libwrap0", "libmount1", "libblkid1", "libuuid1",
+            "libselinux1", "libpcre2-8-0", "libgssapi-krb5-2", "libkrb5-3", "libk5crypto3", "libkrb5support0",
+            "libcom-err2", "libkeyutils1", "libnsl2")
+PROGRAMS = ("sbin/mount.nfs", "usr/sbin/rpc.nfsd", "usr/sbin/rpc.mountd", "usr/sbin/exportfs")
+LIBRARIES = ("libtirpc.so.3", "libwrap.so.0", "libmount.so.1", "libblkid.so.1", "libuuid.so.1", "libselinux.so.1",
+             "libpcre2-8.so.0", "libgssapi_krb5.so.2", "libkrb5.so.3", "libk5crypto.so.3", "libkrb5support.so.0",
+             "libcom_err.so.2", "libkeyutils.so.1", "libnsl.so.2", "libc.so.6", "libresolv.so.2")
+MODULES = ("sunrpc", "grace", "lockd", "nfs_acl", "auth_rpcgss", "nfsd", "nfs", "nfsv3", "nfsv4", "dns_resolver",
+           "fscache", "netfs")
+
+# nfs-server DIRECTORY: exports it to all, as the root of NFSv4. nfs-client SERVER DIRECTORY: mounts it there.
+SERVER = """\
+#!/bin/sh
+mkdir -p /var/lib/nfs/v4recovery /run /etc
+: >/var/lib/nfs/etab; : >/var/lib/nfs/rmtab
+echo "$1 *(rw,no_root_squash,no_subtree_check,fsid=0,insecure,async)" >/etc/exports
+modprobe -a nfsd && mount -t nfsd nfsd /proc/fs/nfsd && exportfs -r && rpc.mountd -N 3 && rpc.nfsd -N 3 -U 4 || exit 1
+echo Y >/proc/fs/nfsd/v4_end_grace
+echo "nfs-server: serves $1"
+"""
+CLIENT = """\
+#!/bin/sh
+mkdir -p "$2" && modprobe -a nfsv4 && mount.nfs "$1":/ "$2" -o vers=4.2,sec=sys,proto=tcp,port=2049$3 &&
+echo "nfs-client: has $1"
+"""
+NSS = "passwd: files\ngroup: files\nhosts: files\nprotocols: files\nservices: files\nrpc: files\n"
+FILES = {"usr/bin/nfs-server": SERVER, "usr/bin/nfs-client": CLIENT, "etc/nsswitch.conf": NSS,
+         "etc/passwd": "root:x:0:0:root:/root:/bin/sh\n", "etc/group": "root:x:0:\n",
+         "etc/hosts": "127.0.0.1 localhost\n", "etc/netconfig":
+         "udp tpi_clts v inet udp - -\ntcp tpi_cots_ord v inet tcp - -\n",
+         "etc/protocols": "tcp 6 TCP\nudp 17 UDP\n", "etc/services": "nfs 2049/tcp\n", "etc/nfs.conf": ""}
+
+
+def find(roots, name):
+    for root in roots:
+        found = [path for path in glob.glob(f"{root}/**/{name}", recursive=True)]
+        if found:
+            return os.path.realpath(found[0])
+    raise lab.Failure(f"no package has {name}")
+
+
+def put(source, tree, path):
+    target = os.path.join(tree, path)
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    shutil.copy(source, target)
+
+
+def add_modules(directory):
+    """All at once: to unpack the kernel's package takes long."""
+    package = lab.fetch(lab.kernel_package("cloud"), os.path.join(lab.BUILD, "cache"))
+    os.makedirs(directory)
+    names = " ".join(f"'*/{name}.ko'" for name in MODULES)
+    lab.run(["sh", "-c", f"dpkg-deb --fsys-tarfile {package} | "
+             f"tar -x -C {directory} --wildcards --transform 's,.*/,,' {names}"])
+
+
+def tree(t):
+    """A directory with all that a guest has more than its busybox; our drivers are there too."""
+    root = os.path.join(t.work, "nfs-root")
+    packages = [os.path.dirname(lab.debian_file(name, ".")) for name in PACKAGES]
+    shutil.copytree(os.path.join(lab.BUILD, "drivers", "cloud", "root"), root)
+    [version] = os.listdir(os.path.join(root, "lib", "modules"))
+    add_modules(os.path.join(root, "lib", "modules", version, "kernel"))
+    lab.run(["busybox", "depmod", "-b", root, version])
+    for path in PROGRAMS:
+        put(find(packages, os.path.basename(path)), root, path)
+    for name in LIBRARIES:
+        put(find(packages, name), root, f"lib/x86_64-linux-gnu/{name}")
+    put(find(packages, "ld-linux-x86-64.so.2"), root, "lib64/ld-linux-x86-64.so.2")
+    for path, text in FILES.items():
+        target = os.path.join(root, path)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with open(target, "w", encoding="ascii") as file:
+            file.write(text)
+        os.chmod(target, 0o755 if path.startswith("usr/bin") else 0o644)
+    return root
+
+
+def guest_files(t, *additions):
+    """Kernel and ramdisk: image paths to host files. additions: FILE:PATH."""
+    output = os.path.join(t.work, "guest")
+    command = [os.path.join(lab.REPO, "scripts", "mkguest"), "--output", output, "--no-kernel", "--tree", tree(t)]
+    for addition in additions:
+        command += ["--add", addition]
+    lab.run(command)
+    return lab.linux() | {"guests/initrd": os.path.join(output, "initrd")}
