@@ -11,6 +11,8 @@
  *   net echo ADDRESS N BYTES   round trips
  *   net none                   nothing, said in the same way
  *   net stats INTERFACE        what its driver counts, as ethtool -S prints it
+ *   net trace send|echo ...    the same with two stops for Bochs' debugger (magic_break): at the half of it, and 4 MiB or
+ *                              20 round trips later
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -38,12 +40,22 @@
 /* The first word of a call: the length of each message to echo, or one of these. */
 enum { SINK = -1, CHECK = -2, SKIP = -3 };
 
+enum { TRACED_MIB = 4, TRACED_ECHOES = 20 };
+
 static char buffer[MIB];
+static int traced;
 
 static void die(const char *what)
 {
     perror(what);
     exit(1);
+}
+
+/* Here the debugger may begin and end a trace of all instructions. */
+static void stop_if(int here)
+{
+    if (traced && here)
+        __asm__ volatile("xchgw %bx, %bx");
 }
 
 static uint64_t add_up(uint64_t sum, const char *at, size_t n)
@@ -143,8 +155,10 @@ static void send_stream(const char *address, size_t bytes, size_t message)
     int fd = call(address, SINK);
     uint64_t start = ticks_now(), got;
 
-    for (size_t left = bytes; left >= message; left -= message)
+    for (size_t left = bytes; left >= message; left -= message) {
         transfer(fd, 1, buffer, message);
+        stop_if(left == bytes / 2 || left == bytes / 2 - TRACED_MIB * MIB);
+    }
     got = end(fd);
     printf("bench: net_send_%zu %lu %lu\n", message, (unsigned long)(ticks_now() - start), (unsigned long)got);
 }
@@ -186,6 +200,7 @@ static void echo(const char *address, unsigned times, size_t bytes)
     for (unsigned i = 0; i < times + 10; i++) {
         if (i == 10)
             start = ticks_now();
+        stop_if(i == times / 2 || i == times / 2 + TRACED_ECHOES);
         transfer(fd, 1, buffer, bytes);
         transfer(fd, 0, buffer, bytes);
     }
@@ -224,8 +239,14 @@ static void stats(const char *interface)
 
 int main(int argc, char **argv)
 {
-    const char *what = argc > 1 ? argv[1] : "";
+    const char *what;
 
+    if (argc > 1 && !strcmp(argv[1], "trace")) {
+        traced = 1;
+        argc--;
+        argv++;
+    }
+    what = argc > 1 ? argv[1] : "";
     signal(SIGPIPE, SIG_IGN);
     if (!strcmp(what, "serve"))
         serve();
