@@ -95,7 +95,7 @@ HOST_CFLAGS := -std=gnu11 -O1 -g $(WARNINGS) -fsanitize=address,undefined -fno-s
 TEST_CFLAGS := $(filter-out -fshort-wchar -Wmissing-prototypes -Wshadow -Wundef,$(HOST_CFLAGS))
 HOST_SOURCES := lib/format.c lib/log.c \
                 $(filter-out vmx/vmx.c core/main.c,$(wildcard ept/*.c numa/*.c drivers/*.c vmx/*.c vdev/*.c hypercalls/*.c core/*.c)) \
-                arch/x86/acpi.c arch/x86/madt.c arch/x86/mce.c arch/x86/nmi.c arch/x86/paging.c \
+                arch/x86/acpi.c arch/x86/madt.c arch/x86/mce.c arch/x86/nmi.c arch/x86/paging.c arch/x86/random.c \
                 efi/calendar.c efi/config.c efi/config_keys.c efi/config_net.c efi/config_segments.c efi/config_vif.c \
                 efi/memplan.c efi/options.c
 HOST_OBJECTS := $(HOST_SOURCES:%.c=$(BUILD)/host/%.o) $(patsubst %.c,$(BUILD)/host/%.o,$(wildcard tests/unit/seam/*.c))

@@ -186,6 +186,15 @@ static inline uint64_t rdtsc(void)
     return (uint64_t)hi << 32 | lo;
 }
 
+/* Where CPUID says that it is there: false, now and then, when there is no number yet. */
+static inline bool rdrand(uint64_t *value)
+{
+    bool there;
+
+    __asm__ volatile("rdrand %0" : "=r"(*value), "=@ccc"(there) : : "cc");
+    return there;
+}
+
 static inline void lgdt(const struct descriptor_ptr *p)
 {
     __asm__ volatile("lgdt %0" : : "m"(*p) : "memory");

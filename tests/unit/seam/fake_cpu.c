@@ -188,6 +188,12 @@ void mmio_write32(uint64_t addr, uint32_t value)
         fake_cpu.mmio_write(addr, value);
 }
 
+bool rdrand(uint64_t *value)
+{
+    *value = fake_cpu.random_fails ? 0 : fake_cpu.random;
+    return !fake_cpu.random_fails || !fake_cpu.random_fails--;
+}
+
 uint64_t rdtsc(void) { return fake_cpu.tsc += fake_cpu.tsc_step; }
 void cpu_pause(void) { fake_cpu.tsc += fake_cpu.tsc_step; }
 

@@ -13,6 +13,8 @@
 struct fake_cpu {
     uint64_t cr0, cr2, cr3, cr4, cr8, dr0, dr1, dr2, dr3, dr6, dr7, rflags, tsc;
     uint64_t tsc_step;                               /* added at each rdtsc and cpu_pause */
+    uint64_t random;                                 /* what RDRAND gives */
+    unsigned random_fails;                           /* so often before it does */
     uint64_t xcr[2];
     uint16_t cs, ds, es, fs, gs, ss, tr, ldtr;
     struct { uint16_t limit; uint64_t base; } gdt, idt;

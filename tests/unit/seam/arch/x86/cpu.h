@@ -58,6 +58,7 @@ void outl(uint16_t port, uint32_t value);
 uint32_t mmio_read32(uint64_t addr);
 void mmio_write32(uint64_t addr, uint32_t value);
 uint64_t rdtsc(void);
+bool rdrand(uint64_t *value);
 void lgdt(const struct descriptor_ptr *p);
 void sgdt(struct descriptor_ptr *p);
 void lidt(const struct descriptor_ptr *p);
