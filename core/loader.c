@@ -261,6 +261,9 @@ static int load_kernel(struct load *l)
     rc = elf_open(l, &elf);
     if (rc)
         return rc;
+    rc = vmlinux_load(l, &elf);
+    if (rc)
+        return MIN(rc, 0);
     rc = elf_pvh_entry(l, &elf, &pvh_entry);
     if (rc < 0)
         return rc;
@@ -271,9 +274,10 @@ static int load_kernel(struct load *l)
     return load_fail(l, ENOEXEC, "not a kernel: an ELF file with neither a PVH note nor a multiboot header");
 }
 
-int loader_load(const struct vm_config *vm, struct pmap *pmap, struct guest_entry *entry, char *err, size_t err_size)
+int loader_load(const struct vm_config *vm, struct pmap *pmap, uint64_t place, struct guest_entry *entry, char *err,
+                size_t err_size)
 {
-    struct load l = { .vm = vm, .pmap = pmap, .entry = entry, .memory = pmap_memory(pmap), .err = err,
+    struct load l = { .vm = vm, .pmap = pmap, .place = place, .entry = entry, .memory = pmap_memory(pmap), .err = err,
                       .err_size = err_size };
     int rc;
 

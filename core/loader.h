@@ -24,10 +24,13 @@ struct guest_entry {
 
 /*
  * Puts the VM's kernel, ramdisks, command line, memory map and ACPI tables into its (empty) memory. The kind of the
- * file is recognised by content: 64-bit Linux bzImage, ELF with a PVH note, multiboot 1. Files are hostile: every
- * offset and size is checked against the file and the VM's memory. On failure -errno, with a sentence in err.
+ * file is recognised by content: 64-bit Linux bzImage, ELF with Linux' relocations or a PVH note, multiboot 1. Files
+ * are hostile: every offset and size is checked against the file and the VM's memory. place: a random number, which
+ * chooses where a kernel goes that brings its relocations; with the same number, file and memory that is the same
+ * place. On failure -errno, with a sentence in err. Not to be called with a lock held: others run in between.
  */
-int loader_load(const struct vm_config *vm, struct pmap *pmap, struct guest_entry *entry, char *err, size_t err_size);
+int loader_load(const struct vm_config *vm, struct pmap *pmap, uint64_t place, struct guest_entry *entry, char *err,
+                size_t err_size);
 
 /* The part of a path behind the last separator, of either kind. */
 static inline const char *load_file_name(const char *path)

@@ -2,6 +2,7 @@
 /* Copyright (C) 2026 The Mirrorball authors */
 #include "core/e820.h"
 #include "core/loader_parts.h"
+#include "core/sched.h"
 #include "lib/errno.h"
 #include "lib/string.h"
 #include "vdev/board.h"
@@ -27,12 +28,20 @@ struct elf64_header {
 
 struct elf32_phdr { uint32_t type, offset, vaddr, paddr, filesz, memsz, flags, align; };
 struct elf64_phdr { uint32_t type, flags; uint64_t offset, vaddr, paddr, filesz, memsz, align; };
+struct elf64_shdr {
+    uint32_t name, type;
+    uint64_t flags, addr, offset, size;
+    uint32_t link, info;
+    uint64_t addralign, entsize;
+};
+
 struct elf_note { uint32_t namesz, descsz, type; };
 
 enum {
     CLASS_32 = 1, CLASS_64 = 2, LITTLE_ENDIAN_DATA = 1, TYPE_EXEC = 2, TYPE_DYN = 3, MACHINE_386 = 3,
     MACHINE_X86_64 = 62,
     MAX_PHDRS = 256,
+    SECTION_EMPTY = 0, SECTION_NO_BITS = 8,
     NOTE_PHYS32_ENTRY = 18,    /* XEN_ELFNOTE_PHYS32_ENTRY */
 };
 
@@ -68,6 +77,8 @@ static int read_header(struct load *l, struct elf_image *elf)
         memcpy(&h64, elf->data, sizeof(h64));
         type = h64.type, machine = h64.machine;
         elf->entry = h64.entry, elf->phoff = h64.phoff, elf->phnum = h64.phnum, elf->phentsize = h64.phentsize;
+        elf->shoff = h64.shoff, elf->shnum = h64.shnum, elf->shentsize = h64.shentsize;
+        elf->kernel64 = machine == MACHINE_X86_64 && type == TYPE_EXEC;
     } else {
         memcpy(&h32, elf->data, sizeof(h32));
         type = h32.type, machine = h32.machine;
@@ -126,22 +137,77 @@ int elf_open(struct load *l, struct elf_image *elf)
     return rc;
 }
 
-int elf_load_segments(struct load *l, const struct elf_image *elf, uint64_t *end)
+/* Where the sections end, or the file where that cannot be told. */
+static uint64_t sections_end(const struct elf_image *elf)
+{
+    uint64_t table = (uint64_t)elf->shnum * elf->shentsize, end = elf->shoff + table;
+    struct elf64_shdr s;
+
+    if (!elf->shoff)
+        return 0;
+    if (!elf->shnum || elf->shentsize < sizeof(s) || elf->shoff > elf->size || table > elf->size - elf->shoff)
+        return elf->size;
+    for (unsigned i = 0; i < elf->shnum; i++) {
+        memcpy(&s, elf->data + elf->shoff + (uint64_t)i * elf->shentsize, sizeof(s));
+        if (s.type == SECTION_EMPTY || s.type == SECTION_NO_BITS)
+            continue;
+        if (s.offset > elf->size || s.size > elf->size - s.offset)
+            return elf->size;
+        end = MAX(end, s.offset + s.size);
+    }
+    return end;
+}
+
+uint64_t elf_end(const struct elf_image *elf)
+{
+    uint64_t end = MAX(elf->phoff + (uint64_t)elf->phnum * elf->phentsize, sections_end(elf));
+    struct elf_segment s;
+
+    for (unsigned i = 0; i < elf->phnum; i++) {
+        elf_segment_get(elf, i, &s);
+        if (s.type == ELF_PT_LOAD || s.type == ELF_PT_NOTE)
+            end = MAX(end, s.offset + s.filesz);
+    }
+    return end;
+}
+
+/*
+ * How much of a segment is to be loaded: whole pages of zeros at its end, as Linux brings its .bss and what it frees
+ * after it has started, are not, for memory that nobody has touched reads so and costs nothing.
+ */
+static uint64_t without_zeros(const uint8_t *data, uint64_t size)
+{
+    uint64_t n = size, word;
+
+    for (; n >= sizeof(word); n -= sizeof(word)) {
+        memcpy(&word, data + n - sizeof(word), sizeof(word));
+        if (word)
+            break;
+        if (n % MIB < sizeof(word))
+            sched_breathe();
+    }
+    return MIN(ALIGN_UP(n, PAGE_SIZE), size);
+}
+
+int elf_load_segments(struct load *l, const struct elf_image *elf, uint64_t distance, uint64_t *end)
 {
     struct elf_segment s;
 
     *end = 0;
     for (unsigned i = 0; i < elf->phnum; i++) {
+        uint64_t n;
         int rc;
 
         elf_segment_get(elf, i, &s);
         if (s.type != ELF_PT_LOAD || !s.memsz)
             continue;
+        s.paddr += distance;
+        n = without_zeros(elf->data + s.offset, s.filesz);
         rc = load_claim(l, s.paddr, s.memsz, "kernel");
         if (!rc)
-            rc = load_file(l, s.paddr, &l->vm->kernel, s.offset, s.filesz);
+            rc = load_file(l, s.paddr, &l->vm->kernel, s.offset, n);
         if (!rc)
-            rc = load_zero(l, s.paddr + s.filesz, s.memsz - s.filesz);
+            rc = load_zero(l, s.paddr + n, s.memsz - n);
         if (rc)
             return rc;
         *end = MAX(*end, s.paddr + s.memsz);
@@ -265,7 +331,7 @@ int elf_load_pvh(struct load *l, const struct elf_image *elf, uint64_t entry)
     if (!elf_loads_address(elf, entry))
         return load_fail(l, ENOEXEC, "kernel is damaged: its PVH entry 0x%llx is outside what it loads",
                          (unsigned long long)entry);
-    rc = elf_load_segments(l, elf, &end);
+    rc = elf_load_segments(l, elf, 0, &end);
     if (!rc)
         rc = load_start_info(l, &l->entry->rbx);
     return rc ? rc : load_processor(l, GUEST_PROT32, entry);

@@ -45,7 +45,8 @@ enum {
     BOOT_FLAG = 0xaa55,
     MAGIC = 0x53726448,        /* "HdrS" */
     VERSION_MIN = 0x020c,
-    LOADED_HIGH = 0x01,
+    LOADED_HIGH = 0x01, KASLR = 0x02,
+    RAMDISK_LAST = 0x7fffffff, /* what kernels of today say */
     XLF_KERNEL_64 = 0x01,
     LOADER_UNDEFINED = 0xff,
     VIDEO_NORMAL = 0xffff,
@@ -171,32 +172,48 @@ static int load_boot_params(struct load *l, const struct setup_header *h, uint64
     return rc ? rc : load_write(l, *base + E820_TABLE, map, entries * sizeof(map[0]));
 }
 
+/* What the header of every kernel has that is loaded here. */
+static int load_rest(struct load *l, struct setup_header *h, uint64_t *ramdisk, uint64_t *ramdisk_size)
+{
+    int rc = load_command_line(l, h);
+
+    if (!rc)
+        rc = load_ramdisks(l, (uint64_t)h->initrd_addr_max + 1, ramdisk, ramdisk_size);
+    if (rc)
+        return rc;
+    h->type_of_loader = LOADER_UNDEFINED;
+    h->vid_mode = VIDEO_NORMAL;
+    h->ramdisk_image = (uint32_t)*ramdisk;
+    h->ramdisk_size = (uint32_t)*ramdisk_size;
+    h->hardware_subarch = 0;   /* what the file says in these two is not its to say */
+    h->setup_data = 0;
+    return load_boot_params(l, h, &l->entry->rsi);
+}
+
+int linux_load_plain(struct load *l, bool random, uint64_t *ramdisk, uint64_t *ramdisk_size)
+{
+    struct setup_header h = { .boot_flag = BOOT_FLAG, .magic = MAGIC, .version = VERSION_MIN,
+                              .loadflags = LOADED_HIGH | (random ? KASLR : 0), .kernel_alignment = PAGE_SIZE_2M,
+                              .relocatable_kernel = 1, .xloadflags = XLF_KERNEL_64, .initrd_addr_max = RAMDISK_LAST,
+                              .cmdline_size = CONFIG_EXTRA_MAX - 1 };
+
+    return load_rest(l, &h, ramdisk, ramdisk_size);
+}
+
 int linux_load(struct load *l)
 {
     struct linux_image image;
     struct setup_header *h = &image.header;
-    uint64_t base, ramdisk, ramdisk_size, params;
+    uint64_t base, ramdisk, ramdisk_size;
     int rc = check_header(l, &image);
 
     if (!rc)
         rc = place_kernel(l, &image, &base);
     if (!rc)
         rc = load_file(l, base, &l->vm->kernel, image.payload_offset, image.payload_size);
-    if (!rc)
-        rc = load_command_line(l, h);
-    if (!rc)
-        rc = load_ramdisks(l, (uint64_t)h->initrd_addr_max + 1, &ramdisk, &ramdisk_size);
     if (rc)
         return rc;
-
-    h->type_of_loader = LOADER_UNDEFINED;
-    h->vid_mode = VIDEO_NORMAL;
     h->code32_start = (uint32_t)base;
-    h->ramdisk_image = (uint32_t)ramdisk;
-    h->ramdisk_size = (uint32_t)ramdisk_size;
-    h->hardware_subarch = 0;   /* what the file says in these two is not its to say */
-    h->setup_data = 0;
-    rc = load_boot_params(l, h, &params);
-    l->entry->rsi = params;
+    rc = load_rest(l, h, &ramdisk, &ramdisk_size);
     return rc ? rc : load_processor(l, GUEST_LONG64, base + ENTRY_64);
 }

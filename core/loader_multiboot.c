@@ -119,7 +119,7 @@ static int load_by_elf(struct load *l, const struct elf_image *elf, uint64_t *en
     if (!elf_loads_address(elf, *entry))
         return load_fail(l, ENOEXEC, "kernel is damaged: its entry 0x%llx is outside what it loads",
                          (unsigned long long)*entry);
-    return elf_load_segments(l, elf, end);
+    return elf_load_segments(l, elf, 0, end);
 }
 
 /* Each ramdisk file is a module, page aligned, behind the kernel: where other loaders put them, too. */

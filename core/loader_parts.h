@@ -18,6 +18,7 @@ struct load {
     struct pmap *pmap;
     struct guest_entry *entry;
     uint64_t memory;           /* bytes of RAM */
+    uint64_t place;            /* as loader_load has it */
     struct { uint64_t base, size; } used[LOAD_MAX_USED]; /* taken guest-physical memory */
     unsigned used_count;
     char *err;
@@ -57,6 +58,11 @@ int bios_load(struct load *l);
 /* loader_linux.c: a file with the bzImage signatures, whatever its state. */
 bool linux_is_image(const struct config_file *file);
 int linux_load(struct load *l);
+/*
+ * Command line, ramdisks and boot parameters (rsi of the entry) for a kernel without a setup header. random: it is told
+ * that it was moved to a random address, and then draws where its own maps of memory lie.
+ */
+int linux_load_plain(struct load *l, bool random, uint64_t *ramdisk, uint64_t *ramdisk_size);
 
 /* loader_elf.c: both classes of ELF, seen as one. */
 struct elf_image {
@@ -65,6 +71,9 @@ struct elf_image {
     bool is64;
     uint64_t entry, phoff;
     unsigned phnum, phentsize;
+    bool kernel64;             /* 64-bit, x86-64, linked to a fixed address; only then the sections are known */
+    uint64_t shoff;
+    unsigned shnum, shentsize;
 };
 
 struct elf_segment {
@@ -79,13 +88,18 @@ bool elf_is_image(const struct config_file *file);
 int elf_open(struct load *l, struct elf_image *elf);
 /* index below phnum of an image elf_open accepted. */
 void elf_segment_get(const struct elf_image *elf, unsigned index, struct elf_segment *out);
-/* Takes and fills the memory of every loadable segment; *end is the highest address taken. */
-int elf_load_segments(struct load *l, const struct elf_image *elf, uint64_t *end);
+/* Where what the headers describe of the file ends, at most its size: other things may be behind it. */
+uint64_t elf_end(const struct elf_image *elf);
+/* Takes and fills the memory of every loadable segment, so far above where it says; *end: the highest address taken. */
+int elf_load_segments(struct load *l, const struct elf_image *elf, uint64_t distance, uint64_t *end);
 /* Is this physical address inside what a loadable segment brings from the file? */
 bool elf_loads_address(const struct elf_image *elf, uint64_t address);
 /* 1 and *entry when there is a PVH note, 0 when not, -errno when it is damaged. */
 int elf_pvh_entry(struct load *l, const struct elf_image *elf, uint64_t *entry);
 int elf_load_pvh(struct load *l, const struct elf_image *elf, uint64_t entry);
+
+/* loader_vmlinux.c: a Linux that brings a table of its relocations. 1: it is loaded; 0: the file is none; -errno. */
+int vmlinux_load(struct load *l, const struct elf_image *elf);
 
 /* loader_multiboot.c: *offset of the header when the file has a valid one. */
 bool multiboot_find(const struct config_file *file, uint32_t *offset);

@@ -4,6 +4,7 @@
 #include "arch/x86/apic.h"
 #include "arch/x86/cpu.h"
 #include "arch/x86/percpu.h"
+#include "arch/x86/random.h"
 #include "core/loader.h"
 #include "core/sched.h"
 #include "core/vm_disks.h"
@@ -397,6 +398,19 @@ static uint16_t domain_of(const struct vm *vm)
             return (uint16_t)(COMMONS_DOMAIN + i);
 }
 
+/* Chooses where the kernel goes: one number for all of a domain while Mirrorball runs, and at each start another for a
+ * VM of none. */
+static uint64_t place_of(const struct vm *vm)
+{
+    static _Atomic uint64_t drawn[CONFIG_MAX_VMS];
+    uint64_t none = 0, number = random_number();
+
+    if (!vm->pmap.domain)
+        return number;
+    atomic_compare_exchange_strong(&drawn[vm->pmap.domain - COMMONS_DOMAIN], &none, number);
+    return none ? none : number;
+}
+
 /* What is built for the logs alone needs no memory. */
 static int build(struct vm *vm)
 {
@@ -429,7 +443,7 @@ static int build(struct vm *vm)
         err = vm_add_segments(vm);
     if (err || vm->only_logs)
         return err;
-    err = loader_load(vm->config, &vm->pmap, &entry, why, sizeof(why));
+    err = loader_load(vm->config, &vm->pmap, place_of(vm), &entry, why, sizeof(why));
     if (err) {
         log_warn("vm %s: %s", vm->config->name, why);
         return err;

@@ -27,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         vm.ramdisk[i] = (struct config_file){ .path = "rd", .data = "ramdisk", .size = 7 - i };
 
     guest = fake_guest_new(sizes[data[0] & 3]);
-    rc = loader_load(&vm, &guest->pmap, &entry, err, sizeof(err));
+    rc = loader_load(&vm, &guest->pmap, size * 0x9e3779b97f4a7c15, &entry, err, sizeof(err));
     if (rc ? !err[0] : err[0] || !e820_is_ram(MIN(guest->memory, GUEST_LOW_RAM_END), entry.rip, 1))
         abort();
     fake_guest_free(guest);

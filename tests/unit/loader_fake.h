@@ -16,6 +16,7 @@ struct fake_guest {
     struct pmap pmap;          /* only its address counts */
     uint8_t *low;              /* RAM below GUEST_LOW_RAM_END; the loaders have no business above */
     uint64_t low_size, memory;
+    uint64_t loaded;           /* bytes that came from files which others may share */
     uint64_t room;             /* bytes that may still be written before the machine "has no memory left" */
 };
 
@@ -71,6 +72,7 @@ int pmap_write(struct pmap *pmap, struct gpa to, const void *from, size_t n)
 
 int pmap_load(struct pmap *pmap, struct gpa to, const void *from, size_t n)
 {
+    container_of(pmap, struct fake_guest, pmap)->loaded += n;
     return pmap_write(pmap, to, from, n);
 }
 

@@ -22,6 +22,7 @@ static struct vm_config vm;
 static struct fake_guest *guest;
 static struct guest_entry entry;
 static char err[160];
+static uint64_t place;
 
 static inline void put16(size_t at, uint16_t v) { memcpy(file + at, &v, sizeof(v)); }
 static inline void put32(size_t at, uint32_t v) { memcpy(file + at, &v, sizeof(v)); }
@@ -47,7 +48,7 @@ static inline int load_in(uint64_t memory)
     guest = fake_guest_new(memory);
     if (memory >= 64 * MIB)
         memset(guest->low + LOAD_AT, 0xcc, DIRTY); /* so that zeroes there are the loader's */
-    rc = loader_load(&vm, &guest->pmap, &entry, err, sizeof(err));
+    rc = loader_load(&vm, &guest->pmap, place, &entry, err, sizeof(err));
     free(exact);
     return rc;
 }

@@ -233,7 +233,7 @@ static void the_machine_may_run_out_of_memory(void **state)
         vm.kernel.data = file;
         vm.kernel.size = file_size;
         guest->room = room;
-        rc = loader_load(&vm, &guest->pmap, &entry, err, sizeof(err));
+        rc = loader_load(&vm, &guest->pmap, place, &entry, err, sizeof(err));
         assert_refused(rc, ENOMEM, "the machine has no memory left");
     }
 }

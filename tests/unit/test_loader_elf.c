@@ -79,6 +79,23 @@ static void bss_is_zeroed(void **state)
         assert_int_equal(guest->low[LOAD_AT + 0x4000 + i], 0);
 }
 
+/* Zeros at the end of what the file brings are not loaded, down to a page; all else is. */
+static void zeros_are_left_out(void **state)
+{
+    (void)state;
+    make_pvh(true, 4);
+    put_phdr(true, 0, 1, ELF_TEXT, LOAD_AT, 0x8008, 0x9000);
+    file_size = ELF_TEXT + 0x8008;
+    memset(file + ELF_TEXT, 0, 0x8008);
+    for (unsigned last = 0; last < 0x8008; last += 0xfff) {
+        file[ELF_TEXT + last] = 0x55;
+        vm.kernel.shared = true;
+        assert_int_equal(load(), 0);
+        assert_memory_equal(guest->low + LOAD_AT, file + ELF_TEXT, 0x8008);
+        assert_int_equal(guest->loaded, MIN(last / PAGE_SIZE * PAGE_SIZE + PAGE_SIZE, 0x8008));
+    }
+}
+
 #define NO_NOTE "not a kernel: an ELF file with neither a PVH note nor a multiboot header"
 
 static void elf_refusals(void **state)
@@ -363,6 +380,7 @@ int main(void)
         cmocka_unit_test(pvh_gets_start_info),
         cmocka_unit_test(pvh_without_ramdisk_has_no_module),
         cmocka_unit_test(bss_is_zeroed),
+        cmocka_unit_test(zeros_are_left_out),
         cmocka_unit_test(elf_refusals),
         cmocka_unit_test(elf_segments_must_fit),
         cmocka_unit_test(elf_with_many_segments),

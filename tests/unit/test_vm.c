@@ -53,9 +53,14 @@ uint64_t sched_ran(const struct slot *s) { return s->share.ran; }
 void sched_end(void) { ends++; }
 void vm_set_wallclock(int64_t unix_time) { }
 
-int loader_load(const struct vm_config *config, struct pmap *pmap, struct guest_entry *entry, char *msg, size_t size)
+static uint64_t loaded_place;
+
+int loader_load(const struct vm_config *config, struct pmap *pmap, uint64_t place, struct guest_entry *entry, char *msg,
+                size_t size)
 {
     uint32_t word = 0x12345678;
+
+    loaded_place = place;
 
     if (stop_while_loading)
         vm_stop(stop_while_loading);
@@ -168,6 +173,33 @@ static void test_start(void **state)
     assert_int_equal(places[0] + places[1] + places[2] + places[3], 3);
     vm_stop(vm);
     park(vm);
+}
+
+static uint64_t place_in(unsigned index)
+{
+    start_vm(vm_at(index));
+    vm_stop(vm_at(index));
+    park(vm_at(index));
+    return loaded_place;
+}
+
+/* One place for a domain, as long as we run; another for each start of a VM that is in none. */
+static void test_places_of_kernels(void **state)
+{
+    uint64_t domain, other;
+
+    strcpy(config.vm[0].share, "friends");
+    strcpy(config.vm[1].share, "friends");
+    domain = place_in(0);
+    assert_true(place_in(1) == domain);
+    assert_true(place_in(0) == domain);
+    strcpy(config.vm[1].share, "others");
+    other = place_in(1);
+    assert_true(other != domain && place_in(1) == other && place_in(0) == domain);
+    config.vm[1].share[0] = '\0';
+    other = place_in(1);
+    assert_true(other != domain && place_in(1) != other);
+    assert_nothing_kept();
 }
 
 static void test_vpids_differ(void **state)
@@ -407,6 +439,7 @@ int main(void)
         cmocka_unit_test_setup(test_halted_for_ever, setup),
         cmocka_unit_test_setup(test_setup_refuses, setup),
         cmocka_unit_test_setup(test_start, setup),
+        cmocka_unit_test_setup(test_places_of_kernels, setup),
         cmocka_unit_test_setup(test_vpids_differ, setup),
         cmocka_unit_test_setup(test_stop_gives_all_back, setup),
         cmocka_unit_test_setup(test_the_last_vm_ends_all, setup),
