@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Copyright (C) 2026 The Mirrorball authors
-"""Shared segments: what one VM writes the others see, and only those that have it; test guests, then Debian."""
+"""Shared segments: what one VM writes the others see, and only those that have it; test guests, then Debian. Its kernel
+is unpacked, and lies at one address in all of the domain."""
 
+import os
 import re
 
 import lab
@@ -55,7 +57,11 @@ def segments(t):
 # --- Debian ---------------------------------------------------------------------------------
 
 def guest_files(t):
-    return lab.linux_with(t, {"bin/segment": lab.program(t, "programs", "segment.c")})
+    script = os.path.join(t.work, "addresses")
+    with open(script, "wb") as file:
+        file.write(ADDRESSES_SCRIPT)
+    os.chmod(script, 0o755)
+    return lab.linux_with(t, {"bin/segment": lab.program(t, "programs", "segment.c"), ADDRESSES: script})
 
 
 def files(m):
@@ -101,17 +107,51 @@ def unbind(m):
          r"^segment: sum: filled with 79, 0 words are wrong$")
 
 
+LINKED = "ffffffff81000000"     # where Debian's kernel is linked to
+VMALLOC = "ffffc90000"          # where its vmalloc area begins if it does not draw that itself
+ADDRESSES = "/bin/addresses"
+ADDRESSES_SCRIPT = b"""#!/bin/sh
+echo 1 >/proc/sys/kernel/kptr_restrict
+text=$(grep ' _text$' /proc/kallsyms | cut -c-16)
+code=$(grep 'Kernel code' /proc/iomem | cut -d- -f1 | tr -d ' ')
+echo at-$text-$code-$(head -n 1 /proc/vmallocinfo | cut -c3-12)
+"""
+
+
+def addresses(m, name):
+    """Where its kernel lies: its addresses, and in memory; and how the first one in its vmalloc area begins."""
+    at_shell(m, name)
+    since = m.mark()
+    m.send(ADDRESSES + "\r")
+    return m.until(r"^(?:\[\w+\] )?at-([0-9a-f]{16})-([0-9a-f]+)-([0-9a-f]+)$", 60, since).groups()
+
+
+def one_address(t, m):
+    """The unpacked kernel lies at one address in the domain, and at another outside of it."""
+    found = {name: addresses(m, name) for name in ("alpha", "beta", "gamma")}
+    print(f"linux-segments: kernels at {found}")
+    t.check("the domain's kernels lie at one address", found["alpha"] == found["beta"], found)
+    t.check("it is not the one they are linked to", found["alpha"][0] != LINKED or found["gamma"][0] != LINKED, found)
+    t.check("the kernel outside of the domain lies elsewhere", found["gamma"][:2] != found["alpha"][:2], found)
+    t.check("it draws more itself, those in the domain do not",
+            found["gamma"][2] != VMALLOC and found["alpha"][2] == VMALLOC, found)
+    return found["alpha"]
+
+
 def linux_section(name, *segments):
-    return lab.linux_section(name, memory=192) + "share = team\n" + "".join(f"segment = {s}\n" for s in segments)
+    head = lab.linux_section(name, "vmlinux", memory=192) + "share = team\n"
+    return head + "".join(f"segment = {s}\n" for s in segments)
 
 
-@lab.scenario("linux-segments", seconds=400)
+@lab.scenario("linux-segments", seconds=480)
 def linux_segments(t):
     config = lab.config("apicv = off\nscan = 0\n", linux_section("alpha", f"db,{DB_MIB}", f"log,{LOG_MIB}"),
-                        linux_section("beta", f"db,{DB_MIB}", f"log,{LOG_MIB},ro"))
-    with t.machine(t.image(config, guest_files(t)), cpus=2, memory=900) as m:
-        for name in ("alpha", "beta"):
+                        linux_section("beta", f"db,{DB_MIB}", f"log,{LOG_MIB},ro"),
+                        lab.linux_section("gamma", "vmlinux", memory=128))
+    with t.machine(t.image(config, guest_files(t) | lab.vmlinux()), cpus=2, memory=1024) as m:
+        for name in ("alpha", "beta", "gamma"):
             m.wait(f"{name} is ready", rf"^\[{name}\] mirrorball-guest: {name} ready", since=0)
+        address = one_address(t, m)
         at_shell(m, "beta")
         files(m)
         exchange(m)
@@ -128,7 +168,9 @@ def linux_segments(t):
         at_shell(m, "alpha")
         says(m, "what beta has kept is there", f"segment {FILE}/db sum",
              r"^segment: sum: filled with 79, 0 words are wrong$")
-        for name in ("alpha", "beta"):
+        found = addresses(m, "alpha")
+        t.check("its kernel lies where it lay", found == address, (found, address))
+        for name in ("alpha", "beta", "gamma"):
             at_shell(m, name)
             says(m, f"{name}'s kernel reports no fault", "echo f=$(dmesg | grep -cE 'Call Trace|BUG:|cut here')",
                  r"f=0$")

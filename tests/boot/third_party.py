@@ -3,12 +3,22 @@
 """Kernels of other people, unmodified, out of Debian's packages."""
 
 import gzip
+import struct
 
 import lab
 
 XEN = ("xen-hypervisor-4.17-amd64", "boot/xen-4.17-amd64.gz")      # multiboot, an ELF file
 MEMTEST = ("memtest86+", "boot/memtest86+x64.bin")                 # bzImage
 INVADERS = ("grub-invaders", "boot/invaders.exec")                 # multiboot with addresses in its header
+
+
+def pvh():
+    """Debian's kernel, unpacked, without the table by which Mirrorball would move it: what is left is a PVH kernel."""
+    with open(lab.vmlinux()["guests/vmlinux"], "rb") as file:
+        kernel = file.read()
+    sections, = struct.unpack_from("<Q", kernel, 0x28)
+    size, count = struct.unpack_from("<HH", kernel, 0x3a)
+    return {"guests/pvh": kernel[:sections + size * count]}
 
 
 def kernels():
@@ -39,10 +49,10 @@ def third_party(t):
     config = lab.config(
         lab.vm_section("invaders", "invaders", memory=16),
         lab.vm_section("generic", "generic", "initrd", "console=ttyS0 mb.name=generic", 384),
-        lab.vm_section("pvh", "vmlinux", "initrd", "console=ttyS0 mb.name=pvh", 256),
+        lab.vm_section("pvh", "pvh", "initrd", "console=ttyS0 mb.name=pvh", 256),
         lab.vm_section("memtest", "memtest", extra="console=ttyS0,115200", memory=32),
         lab.vm_section("xen", "xen", "vmlinuz", "com1=115200,8n1 console=com1 noreboot dom0_mem=128M", 384))
-    files = lab.linux() | lab.vmlinux() | kernels()
+    files = lab.linux() | pvh() | kernels()
     with t.machine(t.image(config, files), cpus=4, memory=1536) as m:
         m.wait("Mirrorball runs", r"^mirrorball: 4 processors: into our own world")
         start = m.at
