@@ -22,6 +22,7 @@
 #include "numa/commons.h"
 #include "numa/page.h"
 #include "numa/reclaim.h"
+#include "numa/gigantic.h"
 #include "numa/sample.h"
 #include "vdev/image.h"
 #include "vmx/apicv.h"
@@ -234,6 +235,12 @@ static void choose_placement(const struct config *config)
                  "pages follow their use" : "off, the processor's EPTs have no accessed and dirty bits");
 }
 
+static void choose_large_pages(void)
+{
+    if (vmx_caps.ept_1g)
+        gigantic_init();
+}
+
 static int prepare(const struct boot_info *boot)
 {
     char why[128];
@@ -253,6 +260,7 @@ static int prepare(const struct boot_info *boot)
     }
     choose_apicv(boot->config);
     choose_placement(boot->config);
+    choose_large_pages();
     reclaim_set_cache(image_look);
     vm_disks_init();
     err = commons_init();

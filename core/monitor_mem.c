@@ -3,6 +3,7 @@
 #include "arch/x86/apic.h"
 #include "core/monitor_parts.h"
 #include "lib/string.h"
+#include "numa/gigantic.h"
 #include "numa/join.h"
 #include "numa/page.h"
 #include "numa/reclaim.h"
@@ -104,8 +105,8 @@ static void print_reclaimed(void)
 
     if (f.calls)
         monitor_print("no page was left %lu times; found %lu copies on other nodes, %lu disk blocks, "
-                      "%lu tables of EPTs, %lu zeros\n",
-                      f.calls, f.replicas, f.cached, f.tables, f.zeros);
+                      "%lu tables of EPTs, %lu zeros, %lu kept for a GiB in one piece\n",
+                      f.calls, f.replicas, f.cached, f.tables, f.zeros, f.moving);
 }
 
 static void print_scanner(void)
@@ -126,6 +127,15 @@ static void print_joined(void)
 
     if (f.joined)
         monitor_print("small pages joined to %lu large ones, %lu of these copied\n", f.joined, f.copied);
+}
+
+static void print_gigantic(void)
+{
+    struct gigantic_figures f = gigantic_count();
+
+    if (f.merged || f.given_up)
+        monitor_print("one EPT entry for a GiB: %lu times; %lu large pages moved for that, %lu times begun in vain\n",
+                      f.merged, f.moved, f.given_up);
 }
 
 /* At least 1 MiB, at most all that it has. */
@@ -176,4 +186,5 @@ void monitor_mem(int argc, char **argv)
     print_reclaimed();
     print_scanner();
     print_joined();
+    print_gigantic();
 }

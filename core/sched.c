@@ -13,6 +13,7 @@
 #include "drivers/device.h"
 #include "lib/errno.h"
 #include "lib/log.h"
+#include "numa/gigantic.h"
 #include "numa/join.h"
 #include "numa/page.h"
 #include "numa/sample.h"
@@ -259,6 +260,7 @@ static void idle(struct run_queue *q)
     if (page_zero_ahead(cpu_this()->node))
         return;
     when = MIN(scan_step(now, tsc_khz()), join_step(now, tsc_khz()));
+    when = MIN(when, gigantic_step(now, tsc_khz()));
     if (when <= now)
         return;
     when = MIN(when, next_deadline(q, false));

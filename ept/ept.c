@@ -187,7 +187,7 @@ struct hpa ept_unhook(struct ept *ept, struct gpa gpa)
         e = &t[level_index(gpa, l)];
         if (!present(*e))
             return HPA(0);
-        if (is_leaf(*e, l))
+        if (is_leaf(*e, l) && (l == EPT_2M || put_table(ept, e, l)))
             break;
         t = table(*e);
     }
@@ -199,6 +199,25 @@ struct hpa ept_unhook(struct ept *ept, struct gpa gpa)
     ept->tables--;
     ept->recent_region = UINT64_MAX; /* it may have been this one */
     return HPA(old & E_ADDR);
+}
+
+int ept_merge(struct ept *ept, struct gpa gpa, struct hpa hpa, enum ept_prot prot, struct hpa *table)
+{
+    struct ept_slot slot;
+    int err = ept_prepare(ept, gpa, EPT_1G, &slot);
+
+    *table = err == -EEXIST ? HPA(*slot.entry & E_ADDR) : HPA(0);
+    if (err && err != -EEXIST)
+        return err;
+    ept_commit(ept, slot, hpa, prot);
+    ept->recent_region = UINT64_MAX; /* its table may be one of them */
+    return 0;
+}
+
+void ept_free_tables(struct ept *ept, struct hpa table)
+{
+    if (table.v)
+        destroy_table(ept, (uint64_t *)table.v, EPT_2M);
 }
 
 struct ept_mapping ept_lookup(const struct ept *ept, struct gpa gpa)

@@ -63,9 +63,16 @@ static inline void ept_fill(uint64_t *entry, struct hpa hpa, enum ept_prot prot)
 void ept_clear(struct ept *ept, struct gpa gpa);
 /*
  * Takes away what maps the 2 MiB around gpa: a large page, or the table of small ones (not the tables above). The table,
- * or HPA_NONE; after ept_flush it is the caller's to free.
+ * or HPA_NONE; after ept_flush it is the caller's to free. If an entry of 1 GiB cannot be split, for want of a page, all
+ * that it maps goes.
  */
 struct hpa ept_unhook(struct ept *ept, struct gpa gpa);
+/*
+ * One entry for the GiB at gpa, aligned as hpa is, in place of all that mapped parts of it; *table, if not HPA_NONE, is
+ * for ept_free_tables after ept_flush. -ENOMEM: nothing was changed.
+ */
+int ept_merge(struct ept *ept, struct gpa gpa, struct hpa hpa, enum ept_prot prot, struct hpa *table);
+void ept_free_tables(struct ept *ept, struct hpa table);
 
 /*
  * Has a processor used the table of small pages around gpa, if there is one, since this was asked last (or since it was

@@ -223,7 +223,7 @@ int pmap_split(struct pmap *pmap, uint64_t *chunk)
         return -ENOMEM;
     for (uint64_t i = 0; i < CHUNK_PAGES; i++)
         ((uint64_t *)(table & P_ADDR))[i] = (page.v + i * PAGE_SIZE) | P_PRESENT;
-    page_split(page, PAGE_ORDER_2M);
+    page_split(page, PAGE_ORDER_2M, PAGE_ORDER_4K);
     *chunk = table;
     return 0;
 }

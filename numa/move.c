@@ -104,20 +104,11 @@ static uint64_t *backing(struct pmap *pmap, struct gpa gpa, unsigned *order)
     return *chunk & P_LARGE ? chunk : pmap_entry(*chunk, gpa);
 }
 
-bool move_migrate(struct pmap *pmap, struct gpa gpa, unsigned node)
+/* What e names goes to another page of the same order, from which nobody reads yet. */
+static void move_to(struct pmap *pmap, uint64_t *e, struct gpa gpa, struct hpa page, unsigned order)
 {
-    unsigned order;
-    uint64_t *e = backing(pmap, gpa, &order);
-    struct hpa old, page;
+    struct hpa old = first_of(*e);
 
-    if (*e & P_REPLICAS)
-        move_collapse(pmap, e, gpa, node);
-    old = first_of(*e);
-    if (page_of(old)->node == node)
-        return true;
-    page = alloc_on(node, order, PAGE_PRIVATE);
-    if (!page.v)
-        return false;
     if (order == PAGE_ORDER_2M)
         pmap_detach_chunk(pmap, gpa);
     else
@@ -125,8 +116,29 @@ bool move_migrate(struct pmap *pmap, struct gpa gpa, unsigned node)
     memcpy(hpa_ptr(page), hpa_ptr(old), PAGE_SIZE << order); /* only now: nobody can write any more */
     succeed(page, old);
     *e = page.v | (*e & ~P_ADDR);
-    pmap->moves.migrations += BIT(order);
     page_free(old, order);
+}
+
+void move_chunk(struct pmap *pmap, uint64_t *chunk, struct gpa base, struct hpa block)
+{
+    move_to(pmap, chunk, base, block, PAGE_ORDER_2M);
+}
+
+bool move_migrate(struct pmap *pmap, struct gpa gpa, unsigned node)
+{
+    unsigned order;
+    uint64_t *e = backing(pmap, gpa, &order);
+    struct hpa page;
+
+    if (*e & P_REPLICAS)
+        move_collapse(pmap, e, gpa, node);
+    if (page_of(first_of(*e))->node == node)
+        return true;
+    page = alloc_on(node, order, PAGE_PRIVATE);
+    if (!page.v)
+        return false;
+    move_to(pmap, e, gpa, page, order);
+    pmap->moves.migrations += BIT(order);
     return true;
 }
 

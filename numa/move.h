@@ -15,6 +15,8 @@
 
 /* To this node, alone: whole if it is large; copies elsewhere are let go. False: no memory there, nothing was done. */
 bool move_migrate(struct pmap *pmap, struct gpa gpa, unsigned node);
+/* A large page's content goes to another block, which is private and nobody's yet; base: the chunk's first address. */
+void move_chunk(struct pmap *pmap, uint64_t *chunk, struct gpa base, struct hpa block);
 /* Copies of a small page on these nodes, which have none. False: memory is short, or none is left on any of them. */
 bool move_replicate(struct pmap *pmap, struct gpa gpa, uint8_t nodes);
 /*

@@ -24,7 +24,7 @@ struct node {
     struct spinlock lock;
     uint32_t free_list[PAGE_ORDERS];
     struct page_counts counts;
-    uint32_t stock;            /* zeroed 2 MiB blocks, linked by next */
+    uint32_t stock;            /* zeroed 2 MiB blocks, linked by next and prev */
     uint32_t small_stock;      /* zeroed pages, from such a block */
     _Atomic bool zeroing;      /* a processor is at the block below */
     struct hpa half_zeroed;
@@ -161,14 +161,24 @@ int page_add_range(uint64_t base, uint64_t size, unsigned node)
 }
 
 /* Lock held. */
+static void stock_remove(struct node *n, struct mpage *p)
+{
+    if (p->prev)
+        entry(p->prev)->next = p->next;
+    else
+        n->stock = p->next;
+    if (p->next)
+        entry(p->next)->prev = p->prev;
+    n->counts.by_kind[PAGE_ZEROED] -= BIT(PAGE_ORDER_2M);
+}
+
+/* Lock held. */
 static struct hpa stock_pop(struct node *n)
 {
     uint64_t frame = n->stock;
 
-    if (frame) {
-        n->stock = entry(frame)->next;
-        n->counts.by_kind[PAGE_ZEROED] -= BIT(PAGE_ORDER_2M);
-    }
+    if (frame)
+        stock_remove(n, entry(frame));
     return HPA(frame << PAGE_SHIFT);
 }
 
@@ -215,11 +225,35 @@ static bool stock_dissolve(struct node *n)
     return any;
 }
 
+/* Takes a block at frame out of the free one at head, the rest of which stays free. Lock held. */
+static void carve(struct node *n, uint64_t head, uint64_t frame, unsigned order, enum page_kind kind)
+{
+    struct mpage *p = entry(head);
+    unsigned have = p->order;
+
+    list_remove(n, p);
+    while (have > order) {
+        uint64_t half = head + BIT(--have);
+
+        list_push(n, have, frame < half ? half : head, frame < half ? p + BIT(have) : p);
+        p += frame < half ? 0 : BIT(have);
+        head = frame < half ? head : half;
+    }
+    p->kind = (uint8_t)kind;
+    p->order = (uint8_t)order;
+    p->head = true;
+    p->refs = 0;
+    p->sharer = 0;
+    p->hash = 0;
+    p->use = (struct page_use){ 0 };
+    n->counts.free -= BIT(order);
+    n->counts.by_kind[kind] += BIT(order);
+}
+
 static struct hpa alloc_from(struct node *n, unsigned order, enum page_kind kind)
 {
     unsigned have;
     uint64_t frame;
-    struct mpage *p;
 
     spin_lock(&n->lock);
     do {
@@ -231,23 +265,44 @@ static struct hpa alloc_from(struct node *n, unsigned order, enum page_kind kind
         return HPA_NONE;
     }
     frame = n->free_list[have];
-    p = entry(frame);
-    list_remove(n, p);
-    while (have > order) {
-        have--;
-        list_push(n, have, frame + BIT(have), p + BIT(have));
-    }
-    p->kind = (uint8_t)kind;
-    p->order = (uint8_t)order;
-    p->head = true;
-    p->refs = 0;
-    p->sharer = 0;
-    p->hash = 0;
-    p->use = (struct page_use){ 0 };
-    n->counts.free -= BIT(order);
-    n->counts.by_kind[kind] += BIT(order);
+    carve(n, frame, frame, order, kind);
     spin_unlock(&n->lock);
     return HPA(frame << PAGE_SHIFT);
+}
+
+/* The free block that this frame is in, of 2 MiB or more; 0: there is none. Lock held. */
+static uint64_t find_free(uint64_t frame)
+{
+    for (unsigned order = PAGE_ORDER_2M; order < PAGE_ORDERS; order++) {
+        uint64_t head = frame & ~(BIT(order) - 1);
+        const struct mpage *p = entry(head);
+
+        if (p && p->head && p->kind == PAGE_FREE && p->order == order)
+            return head;
+    }
+    return 0;
+}
+
+bool page_take(struct hpa block, enum page_kind kind)
+{
+    uint64_t frame = frame_of(block), head;
+    struct mpage *p = entry(frame);
+    struct node *n = &nodes[p ? p->node : 0];
+    bool zeroed;
+
+    spin_lock(&n->lock);
+    head = p ? find_free(frame) : 0;
+    /* One that is being zeroed just now is in no list. */
+    zeroed = p && p->head && p->kind == PAGE_ZEROED && p->order == PAGE_ORDER_2M && (p->prev || n->stock == frame);
+    if (head) {
+        carve(n, head, frame, PAGE_ORDER_2M, kind);
+    } else if (zeroed) {
+        stock_remove(n, p);
+        *p = (struct mpage){ .kind = (uint8_t)kind, .order = PAGE_ORDER_2M, .node = p->node, .head = true };
+        n->counts.by_kind[kind] += BIT(PAGE_ORDER_2M);
+    }
+    spin_unlock(&n->lock);
+    return head || zeroed;
 }
 
 /* A zeroed block from the stock: 2 MiB or 4 KiB. */
@@ -272,8 +327,13 @@ static struct hpa stock_take(struct node *n, unsigned order, enum page_kind kind
 
 static void stock_put(struct node *n, struct hpa block)
 {
+    struct mpage *p = page_of(block);
+
     spin_lock(&n->lock);
-    page_of(block)->next = n->stock;
+    p->next = n->stock;
+    p->prev = 0;
+    if (n->stock)
+        entry(n->stock)->prev = (uint32_t)frame_of(block);
     n->stock = (uint32_t)frame_of(block);
     spin_unlock(&n->lock);
 }
@@ -409,15 +469,15 @@ void page_free_spare(struct hpa page)
     give_back(page, p, PAGE_PRIVATE);
 }
 
-void page_split(struct hpa page, unsigned order)
+void page_split(struct hpa page, unsigned order, unsigned parts)
 {
     struct mpage *p = page_of(page);
     struct node *n = &nodes[p->node];
 
     spin_lock(&n->lock);
-    for (uint64_t i = 0; i < BIT(order); i++) {
+    for (uint64_t i = 0; i < BIT(order); i += BIT(parts)) {
         p[i].kind = p->kind;
-        p[i].order = 0;
+        p[i].order = (uint8_t)parts;
         p[i].head = true;
         p[i].refs = p->refs;
         p[i].sharer = p->sharer + i;
@@ -464,6 +524,13 @@ bool page_short(void)
         total += nodes[i].counts.total;
     }
     return there < total / SHORT_FRACTION;
+}
+
+bool page_has_block(unsigned node, unsigned order)
+{
+    while (order < PAGE_ORDERS && !nodes[node].free_list[order])
+        order++;
+    return order < PAGE_ORDERS;
 }
 
 void page_count(unsigned node, struct page_counts *out)

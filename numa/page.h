@@ -77,6 +77,8 @@ static inline unsigned page_order(uint64_t bytes)
 struct hpa page_alloc(unsigned node, unsigned order, enum page_kind kind);
 /* The same, zeroed: 4 KiB and 2 MiB from the stock zeroed ahead, if there is any. */
 struct hpa page_alloc_zeroed(unsigned node, unsigned order, enum page_kind kind);
+/* This very block of 2 MiB, contents undefined, if all of it is free or it was zeroed ahead. False: it is not so. */
+bool page_take(struct hpa block, enum page_kind kind);
 /*
  * Up to n 4 KiB pages of this node alone, for the list of a processor: their kind is PAGE_SPARE, all are zeroed or none
  * is. How many.
@@ -96,13 +98,16 @@ bool page_zero_ahead(unsigned node);
 /* Is less than a 32nd of the machine free? Then no more large pages and copies: small ones go further. */
 bool page_short(void);
 
+/* Has this node a free block of this order or a larger one? Without the locks: about right. */
+bool page_has_block(unsigned node, unsigned order);
+
 /* An allocated block is something else from now on. */
 void page_set_kind(struct hpa page, enum page_kind kind);
 
 /* The memmap entry of a machine page, NULL if it is not ours. */
 struct mpage *page_of(struct hpa page);
-/* Splits an allocated block into 4 KiB blocks that can be freed one by one. */
-void page_split(struct hpa page, unsigned order);
+/* Splits an allocated block into smaller ones, of order parts each, that can be freed one by one. */
+void page_split(struct hpa page, unsigned order, unsigned parts);
 /* The other way round: 4 KiB blocks of one kind become parts of the block that the first one, aligned, heads now. */
 void page_join(struct hpa page, unsigned order);
 

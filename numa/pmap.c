@@ -190,7 +190,7 @@ void pmap_unmap(struct ept *ept, struct gpa gpa)
     struct ept_mapping m = ept_lookup(ept, gpa);
     struct ept_slot slot;
 
-    if (m.level == EPT_2M && (m.prot & EPT_W))
+    if (m.level > EPT_4K && (m.prot & EPT_W))
         (void)ept_prepare(ept, gpa, EPT_4K, &slot);
     ept_clear(ept, gpa);
 }

@@ -2,11 +2,12 @@
 /* Copyright (C) 2026 The Mirrorball authors */
 #include "numa/reclaim.h"
 #include "numa/commons.h"
+#include "numa/gigantic.h"
 #include "numa/hash.h"
 #include "numa/move.h"
 
 /*
- * Cheapest first: a copy on another node, a disk block, zeros, tables of EPTs that nobody uses. Zeros are taken out of
+ * Cheapest first: a block kept for a GiB in one piece, a copy on another node, a disk block, zeros, tables of EPTs that nobody uses. Zeros are taken out of
  * large pages only, and no large page is made while memory is short (page_short). So each large page gives once, nobody
  * loses a page just taken from another, and greedy guests come to an end instead of robbing each other for ever. Tables
  * may be taken to and fro, but not all that a VM has.
@@ -92,7 +93,7 @@ static void split_without(struct pmap *pmap, uint64_t *chunk, const struct zeros
     struct hpa page = HPA(*chunk & P_ADDR);
     uint64_t *table = NULL;
 
-    page_split(page, PAGE_ORDER_2M);
+    page_split(page, PAGE_ORDER_2M, PAGE_ORDER_4K);
     for (unsigned i = 0; !table; i++)
         if (has(z, i))
             table = hpa_ptr(HPA(page.v + i * PAGE_SIZE));
@@ -248,11 +249,26 @@ static bool from_tables(uint64_t pages, unsigned *effort, uint64_t *found)
     return end;
 }
 
+/* A block that large pages were to be moved to. */
+static bool from_moving(uint64_t pages, unsigned *effort, uint64_t *found)
+{
+    uint64_t n = gigantic_return();
+
+    (void)pages;
+    if (n == UINT64_MAX) {
+        *effort = 0;
+        return false;
+    }
+    *found += n;
+    return !n;
+}
+
 /* Each adds to *found; true: there is nothing. False and nothing found: it is not through. */
 static const struct {
     bool (*look)(uint64_t pages, unsigned *effort, uint64_t *found);
     uint64_t *sum;
 } sources[] = {
+    { from_moving, &found_so_far.moving },
     { from_copies, &found_so_far.replicas },
     { from_shared_copies, &found_so_far.replicas },
     { from_cache, &found_so_far.cached },

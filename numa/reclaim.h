@@ -6,8 +6,11 @@
 
 /* When the machine has no page left: what can be done without is taken from where it is. */
 
-/* Pages found so far: copies of other nodes' pages, clean blocks of disk images, zeros in large pages, EPTs' tables. */
-struct reclaim_figures { uint64_t calls, replicas, cached, zeros, tables; };
+/*
+ * Pages found so far: of a block that large pages were to be moved to, copies of other nodes' pages, clean blocks of
+ * disk images, zeros in large pages, EPTs' tables.
+ */
+struct reclaim_figures { uint64_t calls, moving, replicas, cached, zeros, tables; };
 struct reclaim_figures reclaim_count(void);
 
 /*

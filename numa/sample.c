@@ -105,12 +105,54 @@ static bool take_bits(struct pmap *pmap, struct gpa base, bool large, struct ept
     return fit;
 }
 
+static bool is_gigantic(const struct pmap *pmap, struct gpa base)
+{
+    bool found = false;
+
+    for (unsigned n = 0; n < pmap->nodes; n++)
+        found |= ept_lookup(&pmap->ept[n], base).level == EPT_1G;
+    return found;
+}
+
+/*
+ * One entry for a GiB has one bit for all of it, which is taken with its first chunk. If another node has used any, its
+ * large pages have entries of their own again, so that the next sample tells which.
+ */
+static void sample_gigantic(struct pmap *pmap, struct gpa base, struct hpa page)
+{
+    unsigned home = page_of(page)->node;
+    uint8_t users = 0;
+
+    for (unsigned n = 0; n < pmap->nodes; n++) {
+        struct ept_use use;
+
+        ept_sample(&pmap->ept[n], base, &use);
+        users |= (uint8_t)(use.accessed[0] << n);
+    }
+    count_uses(pmap, users, (uint8_t)BIT(home), home, GIB / PAGE_SIZE);
+    if (!(users & ~BIT(home)))
+        return;
+    policy_part(&policy, &page_of(page)->use);
+    for (unsigned n = 0; n < pmap->nodes; n++) {
+        struct ept_slot slot;
+
+        if (ept_lookup(&pmap->ept[n], base).level == EPT_1G)
+            (void)ept_prepare(&pmap->ept[n], base, EPT_2M, &slot);
+    }
+}
+
 /* Samples a chunk; returns how many pages that were. */
 static unsigned sample_chunk(struct pmap *pmap, uint64_t *chunk, struct gpa base, uint64_t hz)
 {
     struct ept_use use[NUMA_MAX_NODES];
-    bool large = *chunk & P_LARGE, fit = take_bits(pmap, base, large, use);
+    bool large = *chunk & P_LARGE, fit;
 
+    if (large && is_gigantic(pmap, base)) {
+        if (base.v % GIB == 0)
+            sample_gigantic(pmap, base, HPA(*chunk & P_ADDR));
+        return pmap->nodes;
+    }
+    fit = take_bits(pmap, base, large, use);
     for (unsigned i = 0; fit && i < (large ? 1 : CHUNK_PAGES); i++) {
         uint8_t readers = nodes_with(use, false, pmap->nodes, i), writers = nodes_with(use, true, pmap->nodes, i);
         struct gpa gpa = GPA(base.v + i * PAGE_SIZE);

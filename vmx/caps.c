@@ -12,6 +12,7 @@ struct vmx_caps vmx_caps;
 #define CAP_WALK_4       BIT(6)
 #define CAP_WB           BIT(14)
 #define CAP_2M           BIT(16)
+#define CAP_1G           BIT(17)
 #define CAP_INVEPT       BIT(20)
 #define CAP_ACCESS_BITS  BIT(21)
 #define CAP_INVEPT_ONE   BIT(25)
@@ -73,6 +74,7 @@ static const struct ept_need {
     { "EPT: 4 levels, write-back",   CAP_WALK_4 | CAP_WB,           true },
     { "EPT: INVEPT, one context",    CAP_INVEPT | CAP_INVEPT_ONE,   true },
     { "EPT: 2 MiB pages",            CAP_2M,                        true },
+    { "EPT: 1 GiB pages",            CAP_1G,                        false },
     { "EPT: accessed/dirty bits",    CAP_ACCESS_BITS,               false },
 };
 
@@ -179,6 +181,7 @@ int vmx_caps_init(char *msg, size_t size)
     c->cr4_fixed0 = rdmsr(MSR_VMX_CR4_FIXED0);
     c->cr4_fixed1 = rdmsr(MSR_VMX_CR4_FIXED1);
     c->ept_access_bits = c->ept_vpid & CAP_ACCESS_BITS;
+    c->ept_1g = c->ept_vpid & CAP_1G;
     if ((c->ept_vpid & (CAP_INVVPID | CAP_INVVPID_ONE)) != (CAP_INVVPID | CAP_INVVPID_ONE))
         c->proc2 &= ~PROC2_VPID;
     c->vpid = c->proc2 & PROC2_VPID;

@@ -13,7 +13,7 @@ struct vmx_caps {
     uint32_t pin, proc, proc2, exit, entry;        /* control words as they go into the VMCS */
     uint64_t ept_vpid, misc;
     uint64_t cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
-    bool vpid, ept_access_bits;
+    bool vpid, ept_access_bits, ept_1g;
     bool apicv;                    /* the processor delivers the guests' interrupts (vmx/apicv.h) */
 };
 

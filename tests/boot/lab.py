@@ -298,9 +298,9 @@ class Memory:
         self.shared = {name: sum(map(int, numbers)) for name, *numbers in re.findall(
             r"^  vm (\S+) +shares by origin (\d+), by content (\d+), zeros (\d+);", text, re.M)}
         found = re.search(r"^no page was left (\d+) times; found (\d+) copies on other nodes, (\d+) disk blocks, "
-                          r"(\d+) tables of EPTs, (\d+) zeros$", text, re.M)
-        self.found = dict(zip(("calls", "copies", "blocks", "tables", "zeros"),
-                              map(int, found.groups() if found else (0,) * 5)))
+                          r"(\d+) tables of EPTs, (\d+) zeros, (\d+) kept for a GiB in one piece$", text, re.M)
+        self.found = dict(zip(("calls", "copies", "blocks", "tables", "zeros", "kept"),
+                              map(int, found.groups() if found else (0,) * 6)))
 
     def without(self, *running):
         """Free pages if the VMs that run had touched nothing: they go on while we count."""

@@ -4,7 +4,7 @@
 # The test guests: multiboot kernels $(BUILD)/guests/NAME.elf, each of tests/guests/NAME.c, NAME_*.c and NAME_*.asm.
 # Their entry is 32-bit code, the rest 64-bit; loaders want a 32-bit ELF, so the finished file is relabelled.
 BUILD ?= build
-GUEST_NAMES := sensitive privileged interrupts timing tasks debug crash ticks share switch memory hints numa blk net spin powercut segment diskload
+GUEST_NAMES := sensitive privileged interrupts timing tasks debug crash ticks share switch memory hints numa blk net spin powercut segment diskload gigantic
 GUESTS := $(GUEST_NAMES:%=$(BUILD)/guests/%.elf)
 
 GUEST_CC ?= gcc

@@ -244,6 +244,48 @@ static void test_find_empty_after_unhook(void **state)
     release(NULL, table);
 }
 
+/* One entry takes the place of the tables, which are the caller's then; what it is split into says the same. */
+static void test_merge(void **state)
+{
+    struct hpa tables;
+    uint64_t generation, before = ept.tables;
+
+    assert_int_equal(ept_merge(&ept, GPA(0xc0000000), HPA(0x40000000), EPT_RWX, &tables), 0);
+    assert_int_equal(tables.v, 0);
+    assert_int_equal(ept.tables, before + 1);
+    map(0x80000000, EPT_2M, 0x40000000);
+    map(0x80201000, EPT_4K, 0x40201000);
+    generation = ept.generation;
+    assert_int_equal(ept_merge(&ept, GPA(0x80000000), HPA(0x40000000), EPT_RWX, &tables), 0);
+    assert_true(ept.generation > generation);
+    assert_true(tables.v != 0);
+    assert_null(ept_find_empty(&ept, GPA(0x80202000))); /* the table of small pages is used no more */
+    ept_free_tables(&ept, tables);
+    assert_int_equal(ept.tables, before + 1);
+    for (uint64_t off = 0; off < GIB; off += 0x3f1000) {
+        struct ept_mapping m = ept_lookup(&ept, GPA(0x80000000 + off));
+
+        assert_int_equal(m.level, EPT_1G);
+        assert_int_equal(m.hpa.v, 0x40000000 + off);
+    }
+    assert_int_equal(ept_unhook(&ept, GPA(0x80400000)).v, 0);
+    assert_int_equal(ept_lookup(&ept, GPA(0x80400000)).level, 0);
+    assert_int_equal(ept_lookup(&ept, GPA(0x80600000)).hpa.v, 0x40600000);
+}
+
+/* Where memory ends: no entry; or all of it goes, for its parts cannot be told apart. */
+static void test_merge_without_memory(void **state)
+{
+    struct hpa tables;
+
+    map(0x80000000, EPT_1G, 0x40000000);
+    tables_left = 0;
+    assert_int_equal(ept_merge(&ept, GPA(0x8000000000), HPA(0xc0000000), EPT_RWX, &tables), -ENOMEM);
+    assert_int_equal(ept_unhook(&ept, GPA(0x80400000)).v, 0);
+    assert_int_equal(ept_lookup(&ept, GPA(0x80000000)).level, 0);
+    tables_left = 1000;
+}
+
 /* Where memory ends during prepare, every translation is as before. */
 static void test_prepare_without_memory(void **state)
 {
@@ -265,6 +307,7 @@ int main(void)
         TEST(test_empty), TEST(test_levels), TEST(test_entry_bits), TEST(test_split),
         TEST(test_find_empty), TEST(test_table_use), TEST(test_keep), TEST(test_find_empty_after_unhook), TEST(test_sample),
         TEST(test_large_over_small_is_refused), TEST(test_clear), TEST(test_prepare_without_memory),
+        TEST(test_merge), TEST(test_merge_without_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -148,7 +148,7 @@ static void test_split_pages_free_one_by_one(void **state)
     uint64_t before = free_pages();
     struct hpa p = page_alloc(0, 3, PAGE_PRIVATE);
 
-    page_split(p, 3);
+    page_split(p, 3, 0);
     for (unsigned i = 0; i < 8; i++)
         page_free(HPA(p.v + i * PAGE_SIZE), 0);
     assert_int_equal(free_pages(), before);
@@ -189,6 +189,53 @@ static void test_zeroed_ahead(void **state)
         page_free(p[n], 0);
     assert_int_equal(free_pages(), before);
     free(p);
+}
+
+/* A certain block: wherever it is in a free one or in the stock, and nowhere else. */
+static void test_take(void **state)
+{
+    uint64_t base = ALIGN_UP(*(uint64_t *)*state + 8 * MIB, PAGE_SIZE_2M), before = free_pages();
+    struct hpa p[64], small;
+    struct page_counts c;
+    unsigned n = 0;
+
+    for (uint64_t at = base; at < base + 48 * MIB; at += PAGE_SIZE_2M) /* free ones in any order, the stock's too */
+        n += page_take(HPA(at), PAGE_PRIVATE);
+    assert_int_equal(n, 24);
+    assert_int_equal(free_pages(), before - n * 512);
+    assert_false(page_take(HPA(base + 6 * MIB), PAGE_PRIVATE)); /* not twice */
+    assert_false(page_take(HPA(base + GIB), PAGE_PRIVATE));     /* not ours */
+    for (uint64_t at = base; at < base + 48 * MIB; at += PAGE_SIZE_2M)
+        page_free(HPA(at), PAGE_ORDER_2M);
+    assert_int_equal(free_pages(), before);
+
+    while (page_zero_ahead(0))
+        ;
+    page_count(NUMA_MAX_NODES, &c);
+    for (n = 0; (p[n] = page_alloc_zeroed(0, PAGE_ORDER_2M, PAGE_PRIVATE)).v && n < 2;)
+        n++;
+    page_free(p[0], PAGE_ORDER_2M);
+    page_free(p[1], PAGE_ORDER_2M);
+    while (page_zero_ahead(0))              /* these are in the stock now */
+        ;
+    assert_true(page_take(p[0], PAGE_PRIVATE));
+    assert_true(page_take(p[1], PAGE_PRIVATE));
+    assert_true(page_zero_ahead(0));        /* another one is begun, which nobody may have now */
+    for (uint64_t at = base - 8 * MIB; at < base + 56 * MIB; at += PAGE_SIZE_2M)
+        if (page_take(HPA(at), PAGE_SEGMENT))
+            assert_true(at != p[0].v && at != p[1].v);
+    page_count(NUMA_MAX_NODES, &c);
+    assert_in_range(c.by_kind[PAGE_ZEROED], 512, 1023); /* and pages of a broken block */
+    for (uint64_t at = base - 8 * MIB; at < base + 56 * MIB; at += PAGE_SIZE_2M)
+        if (page_of(HPA(at)) && page_of(HPA(at))->kind == PAGE_SEGMENT)
+            page_free(HPA(at), PAGE_ORDER_2M);
+    for (unsigned i = 0; i < 3; i++)
+        page_free(p[i], PAGE_ORDER_2M);
+
+    small = page_alloc(0, PAGE_ORDER_4K, PAGE_PRIVATE);
+    assert_false(page_take(HPA(ALIGN_DOWN(small.v, PAGE_SIZE_2M)), PAGE_PRIVATE)); /* a page of it is in use */
+    page_free(small, PAGE_ORDER_4K);
+    assert_int_equal(free_pages(), before);
 }
 
 /* No block handed out overlaps another, whatever the order of calls. */
@@ -233,6 +280,7 @@ int main(void)
         cmocka_unit_test_setup(test_other_node_when_one_is_empty, setup),
         cmocka_unit_test_setup(test_split_pages_free_one_by_one, setup),
         cmocka_unit_test_setup(test_zeroed_ahead, setup),
+        cmocka_unit_test_setup(test_take, setup),
         cmocka_unit_test_setup(test_random, setup),
         cmocka_unit_test_setup(test_nearest_first, setup),
     };
