@@ -27,7 +27,7 @@ CRT0     := $(EFI_LIB)/crt0-efi-x86_64.o
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all image run test check fuzz soak bench bench-net bench-numa bench-memory bench-pages install-deps clean help boot-test
+.PHONY: all image run test check fuzz soak bench bench-disk bench-net bench-numa bench-memory bench-pages install-deps clean help boot-test
 all: $(BUILD)/mirrorball.efi
 
 # --- the hypervisor ---------------------------------------------------------------------------------------------
@@ -211,12 +211,17 @@ soak: install-deps ## the long boot scenarios, fuzzing, the model of invalidatio
 	@tests/run --only '^fuzz:' --fuzz-seconds $(FUZZ_SECONDS)
 	@SOAK_STEPS=$(SOAK_STEPS) $(BUILD)/host/test_invalidation
 
-bench: install-deps ## measure: native Linux against a guest, on the same emulator; then as bench-net, bench-numa and bench-memory
+bench: install-deps ## measure: native Linux against a guest, on the same emulator; then as the other bench-, but for pages
 	@$(MAKE) --no-print-directory all guests drivers $(EFI_HELPERS)
 	@scripts/bench
+	@scripts/bench-disk
 	@scripts/bench-net
 	@scripts/bench-numa
 	@scripts/bench-memory
+
+bench-disk: install-deps ## measure: a guest's disk, by Debian's fio: ticks and exits of reads and writes
+	@$(MAKE) --no-print-directory all drivers
+	@scripts/bench-disk
 
 bench-net: install-deps ## measure: TCP between two Debian guests, ticks and exits of both ends together
 	@$(MAKE) --no-print-directory all drivers

@@ -2,9 +2,11 @@
 # Copyright (C) 2026 The Mirrorball authors
 """Debian's packages for scripts/mkguest and scripts/mkmodules: downloaded, never installed."""
 
+import glob
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -65,3 +67,58 @@ def download(package, target):
             raise Failure(f"cannot download {package}: {done.stderr.strip()}; check the network, "
                           "or run 'apt-get update' if the version is out of date")
         os.replace(os.path.join(directory, files[0]), target)
+
+
+def needed(elf):
+    """The names of the shared objects that a program or library asks for."""
+    return re.findall(r"\(NEEDED\).*\[(.+)\]", output_of("readelf", "-d", elf))
+
+
+def unpacked(package, cache, base):
+    """BASE/PACKAGE, where it is unpacked."""
+    root = os.path.join(base, package)
+    if not os.path.exists(root):
+        done = subprocess.run(["dpkg-deb", "-x", fetch(package, cache), root], capture_output=True, text=True,
+                              check=False)
+        if done.returncode:
+            raise Failure(f"{package} cannot be unpacked: {done.stderr.strip()}")
+    return root
+
+
+def library(name, packages, cache, base):
+    """Where a shared object is, and which of these packages has it; no more of them are unpacked than it takes."""
+    for package in sorted(packages, key=lambda p: (not os.path.exists(os.path.join(base, p)), "lib" not in p)):
+        root = unpacked(package, cache, base)
+        found = glob.glob(os.path.join(root, "**", name), recursive=True)
+        if found:
+            return found[0], package
+    raise Failure(f"none of the packages {', '.join(packages)} has {name}")
+
+
+def program_tree(package, member, cache, target):
+    """Puts a program of a Debian package, and the libraries that it needs but nothing else, into TARGET, once.
+
+    Debian's packages depend directly on those with whose libraries their programs are linked: there each is looked for.
+    """
+    if os.path.exists(os.path.join(target, member)):
+        return target
+    with tempfile.TemporaryDirectory(dir=cache) as base:
+        program = os.path.join(unpacked(package, cache, base), member)
+        todo, seen, of = [(program, package)], {}, {}
+        while todo:
+            elf, owner = todo.pop()
+            of[owner] = of.get(owner) or depends(owner)
+            for name in needed(elf):
+                if name not in seen:
+                    seen[name], its = library(name, [owner, *of[owner]], cache, base)
+                    todo.append((seen[name], its))
+        for name, path in seen.items():
+            place(os.path.realpath(path), os.path.join(target, "lib64" if name.startswith("ld-linux") else "lib", name))
+        place(program, os.path.join(target, member))
+    return target
+
+
+def place(source, target):
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    shutil.copyfile(source, target)
+    os.chmod(target, 0o755)

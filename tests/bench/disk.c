@@ -34,6 +34,7 @@ static const struct way {
 	{ "direct_128k", O_RDONLY | O_DIRECT, false, true, 128 << 10 },
 	{ "direct_1m", O_RDONLY | O_DIRECT, false, true, 1 << 20 },
 	{ "buffered", O_RDONLY, false, true, 64 << 10 },
+	{ "buffered_4k", O_RDONLY, false, true, PAGE },
 	{ "write_4k", O_RDWR | O_DIRECT, true, false, PAGE },
 	{ "write_128k", O_RDWR | O_DIRECT, true, true, 128 << 10 },
 };

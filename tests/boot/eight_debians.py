@@ -109,7 +109,7 @@ def clean_again(m, name, image):
 
 def only_the_first(m, names):
     """All start; the others wait until it is their turn."""
-    m.wait("the last one starts", rf"^mirrorball: vm {names[-1]}: starts")
+    m.wait("the last one starts", rf"^mirrorball: vm {names[-1]}: starts", BOOT_SECONDS)
     m.focus("the monitor")
     for name in names[1:]:
         m.send(f"vm stop {name}\r")
@@ -118,7 +118,7 @@ def only_the_first(m, names):
 
 def debians(t, count):
     names = [f"debian{n}" for n in range(1, count + 1)]
-    config = lab.config("apicv = off\nscan = 0\n", *map(section, names))
+    config = lab.config("apicv = off\nscan = 0\novercommit = 120\n", *map(section, names))
     with t.machine(t.image(config, debian_root.debian()), cpus=1, memory=MACHINE_MIB, model=debian_root.MODEL) as m:
         only_the_first(m, names)
         images, owns = zip(*start_all(m, names))
