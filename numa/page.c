@@ -225,20 +225,9 @@ static bool stock_dissolve(struct node *n)
     return any;
 }
 
-/* Takes a block at frame out of the free one at head, the rest of which stays free. Lock held. */
-static void carve(struct node *n, uint64_t head, uint64_t frame, unsigned order, enum page_kind kind)
+/* A block that is in no free list any more is allocated. Lock held. */
+static inline void set_allocated(struct node *n, struct mpage *p, unsigned order, enum page_kind kind)
 {
-    struct mpage *p = entry(head);
-    unsigned have = p->order;
-
-    list_remove(n, p);
-    while (have > order) {
-        uint64_t half = head + BIT(--have);
-
-        list_push(n, have, frame < half ? half : head, frame < half ? p + BIT(have) : p);
-        p += frame < half ? 0 : BIT(have);
-        head = frame < half ? head : half;
-    }
     p->kind = (uint8_t)kind;
     p->order = (uint8_t)order;
     p->head = true;
@@ -254,6 +243,7 @@ static struct hpa alloc_from(struct node *n, unsigned order, enum page_kind kind
 {
     unsigned have;
     uint64_t frame;
+    struct mpage *p;
 
     spin_lock(&n->lock);
     do {
@@ -265,7 +255,13 @@ static struct hpa alloc_from(struct node *n, unsigned order, enum page_kind kind
         return HPA_NONE;
     }
     frame = n->free_list[have];
-    carve(n, frame, frame, order, kind);
+    p = entry(frame);
+    list_remove(n, p);
+    while (have > order) {
+        have--;
+        list_push(n, have, frame + BIT(have), p + BIT(have));
+    }
+    set_allocated(n, p, order, kind);
     spin_unlock(&n->lock);
     return HPA(frame << PAGE_SHIFT);
 }
@@ -283,6 +279,21 @@ static uint64_t find_free(uint64_t frame)
     return 0;
 }
 
+/* Takes the 2 MiB at frame out of the free block at head, the rest of which stays free. Lock held. */
+static void carve(struct node *n, uint64_t head, uint64_t frame, enum page_kind kind)
+{
+    unsigned have = entry(head)->order;
+
+    list_remove(n, entry(head));
+    while (have > PAGE_ORDER_2M) {
+        uint64_t half = head + BIT(--have), other = frame < half ? half : head;
+
+        list_push(n, have, other, entry(other));
+        head = frame < half ? head : half;
+    }
+    set_allocated(n, entry(frame), PAGE_ORDER_2M, kind);
+}
+
 bool page_take(struct hpa block, enum page_kind kind)
 {
     uint64_t frame = frame_of(block), head;
@@ -295,7 +306,7 @@ bool page_take(struct hpa block, enum page_kind kind)
     /* One that is being zeroed just now is in no list. */
     zeroed = p && p->head && p->kind == PAGE_ZEROED && p->order == PAGE_ORDER_2M && (p->prev || n->stock == frame);
     if (head) {
-        carve(n, head, frame, PAGE_ORDER_2M, kind);
+        carve(n, head, frame, kind);
     } else if (zeroed) {
         stock_remove(n, p);
         *p = (struct mpage){ .kind = (uint8_t)kind, .order = PAGE_ORDER_2M, .node = p->node, .head = true };

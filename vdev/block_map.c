@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
 #include "vdev/block_map.h"
+#include "numa/reclaim.h"
 
 #define BITS 9u
 _Static_assert(BLOCK_MAP_LEAF == 1u << BITS, "a page of words");
@@ -62,6 +63,17 @@ uint64_t *block_map_slot(struct block_map *map, uint64_t block)
         page = (uint64_t *)*entry;
     }
     return &page[index_at(block, 1)];
+}
+
+uint64_t *block_map_make(struct block_map *map, uint64_t block)
+{
+    unsigned tries = 0;
+    uint64_t *slot;
+
+    do {
+        slot = block_map_slot(map, block);
+    } while (!slot && reclaim_again(&tries));
+    return slot;
 }
 
 uint64_t *block_map_leaf(const struct block_map *map, uint64_t *block)

@@ -20,6 +20,8 @@ struct block_map {
 uint64_t block_map_get(const struct block_map *map, uint64_t block);
 /* Where to store it; NULL: no memory. block: below BLOCK_MAP_MAX. */
 uint64_t *block_map_slot(struct block_map *map, uint64_t block);
+/* The same; if there is no memory, some is looked for first (reclaim_again). */
+uint64_t *block_map_make(struct block_map *map, uint64_t block);
 /* The first leaf that is there for a block from *block on, which becomes the leaf's first; NULL: none. */
 uint64_t *block_map_leaf(const struct block_map *map, uint64_t *block);
 /* Empties it: drop (or NULL) is called with all that is not 0. */

@@ -381,7 +381,7 @@ static int write_part(struct layer *l, const struct part *p)
     int err;
 
     spin_lock(&l->lock);
-    slot = block_map_slot(&l->own, p->block);
+    slot = block_map_make(&l->own, p->block);
     err = !slot ? -ENOMEM : in_memory(l) ? write_memory(l, slot, p) : write_storage(l, slot, p);
     spin_unlock(&l->lock);
     return err;
@@ -393,7 +393,7 @@ static int zero_block(struct layer *l, const struct part *p)
     int err = 0;
 
     spin_lock(&l->lock);
-    slot = block_map_slot(&l->own, p->block);
+    slot = block_map_make(&l->own, p->block);
     if (!slot)
         err = -ENOMEM;
     else if (!l->log)

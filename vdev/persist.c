@@ -69,7 +69,7 @@ static int reserve(struct persist *p, uint64_t block, uint64_t *ticket)
         return -EIO;
     if (p->gathered + p->reserved >= CHANGES)
         return blocked(p, ticket);
-    if (!block_map_slot(&p->stable, block))
+    if (!block_map_make(&p->stable, block))
         return -ENOMEM;
     p->reserved++;
     return 0;
