@@ -6,18 +6,17 @@ import os
 import random
 import re
 import subprocess
+import tempfile
 import time
 
 import lab
 import power_cuts
 from lab import at_shell, says
 
-MIB, LOG_MIB = 16, 24
-SLOTS, FILE_BYTES = 6, 30000
-LATE = 2                # writes that may have been answered for before the serial line has said so
-SNAPSHOTS = 20
-WRITER = "i=0; while :; do i=$((i+1)); for d in /p /x; do " \
-    f"yes $i | head -c {FILE_BYTES} | dd of=$d/f$((i%{SLOTS})) conv=fsync 2>/dev/null; done; echo synced $i; done"
+MIB, LOG_MIB = 24, 40
+SLOTS, LEAST, MORE, STEP = 48, 600, 40000, 7919         # as in tests/programs/synced.c
+LATE = 8                # writes that may have been answered for before the serial line has said so
+SNAPSHOTS = 40
 
 
 def section():
@@ -33,31 +32,31 @@ def tool(*command):
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
-def check_file(content, slot, least):
-    """One write alone, whole, and none older than the last that was answered for."""
-    lines = set(content.split())
-    n = int(min(lines)) if len(lines) == 1 and len(content) == FILE_BYTES else 0
-    return n % SLOTS == slot and n >= least
+def content(n):
+    """Of a file of write N: whole lines."""
+    line, least = b"%d\n" % n, LEAST + n * STEP % MORE
+    return line * -(-least // len(line))
 
 
-def wrong_in(fs, last):
+def wrong_in(fs, last, where="/"):
     """
     What is wrong with a file system after its journal has been replayed, "" if nothing: its own checker, and that each
-    file that was synced is there, but for those that were being written.
+    file that was synced is there, whole, but for those that were being written.
     """
     tool("e2fsck", "-y", "-E", "journal_only", fs)
     done = tool("e2fsck", "-fn", fs)
     if done.returncode:
         return done.stdout.decode(errors="replace")
-    out = os.path.dirname(fs)
-    for n in range(max(1, last - SLOTS + 1 + LATE), last + 1):
-        to = os.path.join(out, "file.out")
-        open(to, "wb").close()
-        tool("debugfs", "-R", f"dump /f{n % SLOTS} {to}", fs)
-        with open(to, "rb") as file:
-            content = file.read()
-        if not check_file(content, n % SLOTS, n):
-            return f"file {n % SLOTS} of write {n}, {last} is the last: {len(content)} bytes, {set(content.split())}"
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(fs)) as out:
+        tool("debugfs", "-R", f"rdump {where} {out}", fs)
+        for n in range(max(1, last - SLOTS + 1 + LATE), last + 1):
+            path = os.path.join(out, os.path.basename(where), f"f{n % SLOTS}")
+            found = b""
+            if os.path.exists(path):
+                with open(path, "rb") as file:
+                    found = file.read()
+            if found != content(n):
+                return f"file {n % SLOTS} of write {n}, {last} is the last: {len(found)} bytes, {set(found.split())}"
     return ""
 
 
@@ -80,7 +79,10 @@ def check_image(t, image, text, what):
 def snapshots(t, m, image):
     chance, good = random.Random(9), 0
     for n in range(SNAPSHOTS):
-        time.sleep(chance.uniform(0.3, 4))
+        before = synced(m.text())
+        time.sleep(chance.uniform(0.1, 2))
+        m.until(rf"synced {before + chance.randrange(1, 9)}$", 120, 0)
+        time.sleep(chance.uniform(0, 0.3))
         copy, text = power_cuts.frozen(t, m, image)
         good += check_image(t, copy, text, f"cut {n}")
     print(f"linux-persist: {SNAPSHOTS} snapshots, {good} good, {synced(m.text())} writes synced")
@@ -128,16 +130,16 @@ def monitor_words(t, m, image):
 
 @lab.scenario("linux-persist", seconds=1200, long=True)
 def linux_persist(t):
-    files = lab.linux() | {"guests/base.img": lab.ext4(t, "base", MIB, {"readme": b"base\n"}),
-                           "guests/own.img": lab.ext4(t, "own", MIB, {"readme": b"own\n"}),
-                           "guests/one.log": bytes(LOG_MIB << 20)}
+    files = lab.linux_with(t, {"bin/synced": lab.program(t, "programs", "synced.c")}) | \
+        {"guests/base.img": lab.ext4(t, "base", MIB, {"readme": b"base\n"}),
+         "guests/own.img": lab.ext4(t, "own", MIB, {"readme": b"own\n"}), "guests/one.log": bytes(LOG_MIB << 20)}
     image = t.image(lab.config("apicv = off\n", section()), files)
     arguments = ["--writable"]
     with t.machine(image, "life0", cpus=1, memory=512, arguments=arguments) as m:
         m.wait("alpha is ready", r"mirrorball-guest: alpha ready", since=0)
         at_shell(m, "alpha")
         mount(m)
-        m.send(WRITER + "\r")
+        m.send("synced /p /x\r")
         m.until(r"synced 3$", 120)
         snapshots(t, m, image)
         power_cuts.cut(t, m, image)

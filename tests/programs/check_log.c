@@ -50,6 +50,7 @@ int main(int argc, char **argv)
         return 2;
     fake_percpu_enter(0);
     machine_memory(64 * MIB, 0);
+    image_set_limit(16 * MIB / PAGE_SIZE);
     load(&disk, argv[1]);
     load(&logs, argv[2]);
     layer = (struct layer){ .image = image_on(&disk) };
