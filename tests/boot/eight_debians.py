@@ -79,8 +79,9 @@ class Cache:
 
     def show(self, title):
         print(f"{title}: buffer cache {self.shares / 256:.1f} MiB of all VMs, {self.pages / 256:.1f} MiB of the "
-              f"machine (the disk's part {self.cached / 256:.1f}); memory in all {self.touched / 1024:.1f} MiB of all VMs, "
-              f"{self.given / 1024:.1f} MiB of the machine; written by all {self.own / 256:.1f} MiB", flush=True)
+              f"machine (the disk's part {self.cached / 256:.1f}); memory in all "
+              f"{self.touched / 1024:.1f} MiB of all VMs, {self.given / 1024:.1f} MiB of the machine; "
+              f"written by all {self.own / 256:.1f} MiB", flush=True)
 
 
 def start_all(m, names):

@@ -447,13 +447,14 @@ def fingerprint(*paths):
         below = [os.path.join(d, name) for d, _, names in os.walk(path) for name in names] or [path]
         for file in sorted(below):
             with open(file, "rb") as content:
-                total.update(os.path.relpath(file, path).encode() + b"\0" + hashlib.file_digest(content, "sha256").digest())
+                total.update(os.path.relpath(file, path).encode() + b"\0")
+                total.update(hashlib.file_digest(content, "sha256").digest())
     return total.hexdigest()
 
 
 @contextlib.contextmanager
 def made_once(directory, *sources):
-    """Gives whether what is in DIRECTORY has to be made again, for it was made of other SOURCES; then notes of which."""
+    """Gives whether what is in DIRECTORY was made of other SOURCES, and has to be made again; then notes of which."""
     made, now = os.path.join(directory, "made"), fingerprint(*sources)
     with once:
         old = ""
@@ -471,7 +472,8 @@ def linux(kind="cloud"):
     directory, drivers = os.path.join(WORK, f"linux-{kind}"), os.path.join(BUILD, "drivers", kind)
     with made_once(directory, os.path.join(drivers, "root"), MKGUEST) as again:
         if again:
-            run([MKGUEST, "--output", directory, "--kernel", kind, "--vmlinux", "--tree", os.path.join(drivers, "root")])
+            run([MKGUEST, "--output", directory, "--kernel", kind, "--vmlinux",
+                 "--tree", os.path.join(drivers, "root")])
     return {f"guests/{name}": os.path.join(directory, name) for name in ("vmlinuz", "initrd")}
 
 
