@@ -13,6 +13,8 @@ def numa_fake(t):
     config = config.replace("[global]\n", "[global]\nnuma = fake:2\n")
     with t.machine(t.image(config, lab.linux() | lab.kernels("crash")), cpus=2, memory=768) as m:
         m.wait("the memory is on two nodes", r"mirrorball: machine memory: \d+ MiB in \d+ ranges on 2 nodes")
+        m.wait("those processors are used that the MADT says are enabled",
+               r"^mirrorball: processors: 2 of 2, started by INIT and SIPI", since=0)
         m.wait("a test guest finds its memory empty", r"^\[hunter\] PASS memory is empty at first$")
         m.wait("Linux with a vCPU on each node is ready", r"^\[wide\] mirrorball-guest: wide ready, 2 cpus")
         m.focus("the monitor")
@@ -33,12 +35,15 @@ def numa_fake(t):
 
 @lab.scenario("numa-tables", seconds=180)
 def numa_tables(t):
-    """The machine's ACPI tables say what its nodes are; a VM has its memory from the node of its processor."""
-    script = "\r\n".join(("@echo -off", "fs0:", "\\nodes.efi", "\\EFI\\mirrorball\\mirrorball.efi -cfg=\\t.conf", ""))
+    """The machine's ACPI tables say what its processors and nodes are: of three processors the third is not enabled. A
+    VM has its memory from the node of its processor."""
+    script = "\r\n".join(("@echo -off", "fs0:", "\\nodes.efi", "\\nomp.efi",
+                          "\\EFI\\mirrorball\\mirrorball.efi -cfg=\\t.conf", ""))
     config = lab.config(lab.vm_section("odd", "crash.elf", extra="keep", memory=64) + "cpus = 1\n",
                         lab.vm_section("hunter", "crash.elf", extra="hunt") + "cpus = 0\n")
-    files = lab.kernels("crash") | lab.helper("nodes") | {"startup.nsh": script.encode(), "t.conf": config.encode()}
-    with t.machine(t.image(None, files, "shell"), cpus=2, memory=512) as m:
+    files = lab.kernels("crash") | lab.helper("nodes") | lab.helper("nomp")
+    files |= {"startup.nsh": script.encode(), "t.conf": config.encode()}
+    with t.machine(t.image(None, files, "shell"), cpus=3, memory=512) as m:
         m.start_script()
         m.wait("the tables are there", r"^nodes: tables installed")
         m.wait("the memory is on two nodes", r"mirrorball: machine memory: \d+ MiB in \d+ ranges on 2 nodes")

@@ -4,9 +4,9 @@
 #include "tests/boot/efi/acpi_install.h"
 
 /*
- * Gives a machine the ACPI tables of one with two nodes, SRAT and SLIT (ACPI 6.5, 5.2.16 and 5.2.17): for a start-up
- * script to run before Mirrorball. Domain 0 has the memory below 256 MiB and the processors with an odd APIC id, domain
- * 1 the rest; they are 17 apart.
+ * Gives a machine the ACPI tables of one with two nodes, SRAT, SLIT and MADT (ACPI 6.5, 5.2.16, 5.2.17 and 5.2.12):
+ * for a start-up script to run before Mirrorball. Domain 0 has the memory below 256 MiB and the processors with an odd APIC
+ * id, domain 1 the rest; they are 17 apart. In the MADT the last of more than two processors is not enabled.
  */
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *st);
 
@@ -50,10 +50,21 @@ static struct {
     .header = { .signature = "SLIT", .revision = 1 }, .localities = 2, .distance = { { 10, 17 }, { 17, 10 } },
 };
 
+static struct {
+    struct acpi_madt head;
+    struct acpi_madt_ioapic ioapic;
+    struct acpi_madt_lapic cpu[MAX_CPUS];
+} ACPI_PACKED madt = {
+    .head = { .header = { .signature = "APIC", .revision = 3 }, .lapic_base = 0xfee00000, .flags = 1 },
+    .ioapic = { ACPI_MADT_IOAPIC, sizeof(madt.ioapic), 0, 0, 0xfec00000, 0 },
+};
+
 static void add_cpu(UINTN i, const struct mp_processor *info)
 {
     srat.cpu[i] = (struct srat_cpu){ .length = sizeof(srat.cpu[i]), .domain_low = !(info->id & 1),
                                      .id = (uint8_t)info->id, .flags = ENABLED };
+    madt.cpu[i] = (struct acpi_madt_lapic){ ACPI_MADT_LAPIC, sizeof(madt.cpu[i]), (uint8_t)i, (uint8_t)info->id,
+                                            ENABLED };
 }
 
 static EFI_STATUS install_all(EFI_BOOT_SERVICES *bs)
@@ -64,8 +75,12 @@ static EFI_STATUS install_all(EFI_BOOT_SERVICES *bs)
 
     if (!cpus)
         return EFI_UNSUPPORTED;
+    if (cpus > 2)
+        madt.cpu[cpus - 1].flags = 0;
     if (s == EFI_SUCCESS)
         s = acpi_install(p, &srat, sizeof(srat) - (MAX_CPUS - cpus) * sizeof(srat.cpu[0]));
+    if (s == EFI_SUCCESS)
+        s = acpi_install(p, &madt, sizeof(madt) - (MAX_CPUS - cpus) * sizeof(madt.cpu[0]));
     return s == EFI_SUCCESS ? acpi_install(p, &slit, sizeof(slit)) : s;
 }
 
