@@ -217,6 +217,29 @@ static void test_reclaim(void **state)
     assert_int_equal(vm.moves.replicas, 16);
 }
 
+/* Many copies come back in parts: a step takes 64 at most, and what else the last of these pages has. */
+static void test_reclaim_in_parts(void **state)
+{
+    enum { PAGES = 120, PART = 64 };
+    unsigned steps = 0, tries = 0;
+
+    for (uint64_t i = 0; i < PAGES; i++) {
+        put(SMALL + i * PAGE_SIZE, i);
+        for (unsigned n = 0; n < NODES; n++)
+            use(n, SMALL + i * PAGE_SIZE, false);
+    }
+    sample_all();
+    assert_int_equal(vm.moves.replicas, PAGES * (NODES - 1));
+    for (uint64_t left = vm.moves.replicas; left; left = vm.moves.replicas) {
+        assert_int_equal(reclaim_some(&tries), RECLAIM_FOUND);
+        assert_in_range(left - vm.moves.replicas, MIN(left, PART), PART + NODES - 2);
+        steps++;
+    }
+    assert_int_equal(steps, (PAGES * (NODES - 1) + PART - 1) / PART);
+    for (uint64_t i = 0; i < PAGES; i++)
+        check(SMALL + i * PAGE_SIZE, i);
+}
+
 /* Where the node asked for is full, the page stays as it was, and so does a half of the copies. */
 static void test_no_memory_on_the_node(void **state)
 {
@@ -345,6 +368,30 @@ static void test_reclaim_shared(void **state)
     assert_int_equal(reclaim_copies(), 0);
 }
 
+/* No call looks at more buckets of the commons than it is told to, and one after the other they look at all. */
+static void test_reclaim_shared_in_parts(void **state)
+{
+    enum { BUCKETS = 100, CALLS_MAX = 1000 };
+    struct hpa taken = HPA_NONE;
+    unsigned calls = 0;
+
+    use(1, SMALL, false);
+    for (uint64_t bucket = 0, was = 0; !taken.v; was = bucket, calls++) {
+        assert_true(calls < CALLS_MAX);
+        taken = commons_take_copies(1, &bucket, BUCKETS);
+        assert_true(taken.v ? bucket <= was + BUCKETS : bucket == was + BUCKETS);
+    }
+    assert_int_equal(shared_copies(), NODES - 1);     /* out of the commons, but still there */
+    for (uint64_t chunk = 0; chunk < 4; chunk++) {
+        move_detach_taken(&vm, chunk);
+        move_detach_taken(&other, chunk);
+    }
+    assert_int_equal(commons_free_copies(taken), NODES - 1);
+    assert_int_equal(shared_copies(), 0);
+    taken = commons_take_copies(1, &(uint64_t){ 0 }, BUCKETS); /* none are left: it does not even look */
+    assert_int_equal(taken.v, 0);
+}
+
 /* Where three quarters of what is used lies: the scheduler wants to know. Copies lie nowhere in particular. */
 static void test_main_node(void **state)
 {
@@ -430,11 +477,12 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_small_page_follows_its_node), TEST(test_large_page_moves_whole), TEST(test_large_page_is_split),
-        TEST(test_replicas_and_their_end), TEST(test_hypervisor_writes), TEST(test_reclaim),
+        TEST(test_replicas_and_their_end), TEST(test_hypervisor_writes), TEST(test_reclaim), TEST(test_reclaim_in_parts),
         TEST(test_no_memory_on_the_node), TEST(test_shares_of_use), TEST(test_main_node), TEST(test_first_touch), TEST(test_interleave),
         TEST(test_off),
 #define SHARED(f) cmocka_unit_test_setup_teardown(f, setup_shared, teardown_shared)
         SHARED(test_shared_pages_have_copies), SHARED(test_writes_to_shared_pages), SHARED(test_reclaim_shared),
+        SHARED(test_reclaim_shared_in_parts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
