@@ -6,6 +6,8 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <pthread.h>
+#include <sched.h>
 
 #include "numa/gigantic.h"
 #include "numa/hints.h"
@@ -13,6 +15,7 @@
 #include "numa/reclaim.h"
 #include "numa/sample.h"
 #include "tests/unit/machine.h"
+#include "tests/unit/seam/fake_apic.h"
 #include "tests/unit/seam/fake_percpu.h"
 
 /* Ticks: 1000 a second. Node 0 has a free GiB to move to, node 1 has nearly nothing. */
@@ -200,6 +203,52 @@ static void test_where_they_are(void **state)
     check_content();
 }
 
+static struct percpu *const other = &fake_percpu[1];
+static void (*free_table)(void *ctx, struct hpa page);
+static unsigned freed_too_early, freed;
+
+/* A processor that may still walk the old tables is sent out first. */
+static void watch_free(void *ctx, struct hpa page)
+{
+    freed++;
+    freed_too_early += atomic_load(&other->guest) != 0;
+    free_table(ctx, page);
+}
+
+static void *be_inside(void *arg)
+{
+    const volatile unsigned *ipis = &fake_apic.ipis;
+    unsigned before = *(unsigned *)arg;
+
+    while (*ipis == before)
+        sched_yield();
+    atomic_store(&other->guest, 0);
+    return NULL;
+}
+
+static void test_tables_go_last(void **state)
+{
+    unsigned ipis = fake_apic.ipis;
+    pthread_t processor;
+
+    fill(true);
+    seconds_pass(70);
+    pmap_detach_chunk(&vm, part(100));
+    assert_int_equal(level(0, 0), EPT_2M);
+    free_table = vm.ept[0].pages.free;
+    vm.ept[0].pages.free = watch_free;
+    fake_cpu_count = 2;
+    atomic_store(&other->guest, vm.ept[0].root.v | 1);
+    assert_int_equal(pthread_create(&processor, NULL, be_inside, &ipis), 0);
+    seconds_pass(70);
+    assert_int_equal(level(0, 0), EPT_1G);
+    assert_int_equal(freed, 1);
+    assert_int_equal(freed_too_early, 0);
+    assert_int_equal(pthread_join(processor, NULL), 0);
+    fake_cpu_count = 1;
+    vm.ept[0].pages.free = free_table;
+}
+
 static void test_the_vm_goes_meanwhile(void **state)
 {
     struct gigantic_figures was = gigantic_count();
@@ -292,6 +341,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_moved, setup, teardown),
         cmocka_unit_test_setup_teardown(test_split_and_again, setup, teardown),
         cmocka_unit_test_setup_teardown(test_where_they_are, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_tables_go_last, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_vm_goes_meanwhile, setup, teardown),
         cmocka_unit_test_setup_teardown(test_given_up, setup, teardown),
         cmocka_unit_test_setup_teardown(test_memory_runs_out, setup, teardown),
