@@ -103,23 +103,36 @@ static void show_own(struct pmap *pmap, struct gpa gpa)
         ept_fill(slot, HPA(e & P_ADDR), EPT_RWX);
 }
 
-/* Inside one page of each. Locks held. */
+/* Where a byte of a page is that is the VM's own already; NULL: it has to become that first. Lock held. */
+static char *own_at(struct pmap *pmap, struct gpa gpa)
+{
+    uint64_t chunk = *pmap_chunk(pmap, gpa), e;
+
+    if (chunk & P_LARGE)
+        return (char *)(chunk & P_ADDR) + gpa.v % PAGE_SIZE_2M;
+    e = chunk ? *pmap_entry(chunk, gpa) : 0;
+    return (e & (P_PRESENT | P_SHARED | P_REPLICAS)) == P_PRESENT ? (char *)(e & P_ADDR) + gpa.v % PAGE_SIZE : NULL;
+}
+
+/* Inside one page of each; zeros that nobody has touched stay so. Locks held. */
 static int copy_part(const struct rest *r, size_t n)
 {
     const char *from = pmap_machine(r->from, r->from_at);
-    int err = 0;
+    char *to = own_at(r->to, r->to_at);
+    int err;
 
-    if (from || pmap_machine(r->to, r->to_at))
+    if (!to && (from || pmap_machine(r->to, r->to_at))) {
         err = pmap_own(r->to, r->to_at, r->to->home);
-    if (err)
-        return err;
-    from = pmap_machine(r->from, r->from_at); /* of the same VM it may be another one now */
-    if (from)
-        memcpy(pmap_machine(r->to, r->to_at), from, n);
-    else if (pmap_machine(r->to, r->to_at))
-        memset(pmap_machine(r->to, r->to_at), 0, n);
-    if (pmap_machine(r->to, r->to_at))
+        if (err)
+            return err;
         show_own(r->to, r->to_at);
+        to = pmap_machine(r->to, r->to_at);
+        from = pmap_machine(r->from, r->from_at); /* of the same VM it may be another one now */
+    }
+    if (to && from)
+        memcpy(to, from, n);
+    else if (to)
+        memset(to, 0, n);
     return 0;
 }
 
