@@ -7,6 +7,7 @@ import re
 
 import lab
 import nfs_guest
+from lab import at_shell, says
 
 CLIENTS = ("one", "two", "three")
 ADDRESS = {"server": "10.0.0.1", "one": "10.0.0.2", "two": "10.0.0.3", "three": "10.0.0.4"}
@@ -21,24 +22,14 @@ def section(name):
         f"share = team\nvif = lan0,ip={ADDRESS[name]}\n{disk}"
 
 
-def at_shell(m, name):
-    m.focus(name)
-    m.send("\r")
-    m.until(f"{name}# ", 60)
-
-
-def says(m, what, command, regex, seconds=120):
-    m.shell(what, command, regex.replace("^", r"^(?:\[\w+\] )?"), seconds)
-
-
 def settled(t, m):
     """Free pages once rounds of the scanner find hardly anything that has changed, and give hardly anything back."""
     m.focus("the monitor")
     quiet, last = 0, None
     while quiet < QUIET_ROUNDS and not t.time_is_over():
         text = m.command("mem")
-        found = re.search(r"scanner: (\d+) rounds.*\n +last round: looked at (\d+) pages .*, (\d+) had changed, gave back (\d+);",
-                          text)
+        found = re.search(r"scanner: (\d+) rounds.*\n +last round: looked at (\d+) pages .*, (\d+) had changed, "
+                          r"gave back (\d+);", text)
         if not found or found[1] == last:
             continue
         last = found[1]
@@ -69,8 +60,12 @@ def read(m):
 
 def write(m):
     """In one's cache, then on the server: nobody else sees it before."""
-    says_first = "head -c 4 {}/file | tr -dc A-Z; echo ="
+    says_first = "dd if={}/file bs=4 count=1 2>/dev/null | tr -dc A-Z; echo ="
     at_shell(m, "one")
+    # While all are idle the emulator's time flies, and after 5 s of it Linux would write back (0 is: at once). It does
+    # so for whoever asks for the file's times, too, such as stdio: dd does not.
+    says(m, "a client leaves its cache alone", "echo 360000 >/proc/sys/vm/dirty_writeback_centisecs; echo left",
+         r"^left$")
     # Who closes a file, even a copy of its descriptor, writes back: dd has it open until its input ends.
     says(m, "a client writes to its copy", "mkfifo /f; dd of=/mnt/file bs=4 conv=notrunc </f 2>/dev/null & exec 3>/f; "
          "printf MINE >&3; sleep 1; " + says_first.format("/mnt"), r"^MINE=$")

@@ -4,17 +4,20 @@
 
 import glob
 import os
+import re
 import shutil
 
 import lab
 
+# Of the libraries' packages only what the programs are linked with is taken.
 PACKAGES = ("nfs-kernel-server", "nfs-common", "libc6", "libtirpc3", "libwrap0", "libmount1", "libblkid1", "libuuid1",
             "libselinux1", "libpcre2-8-0", "libgssapi-krb5-2", "libkrb5-3", "libk5crypto3", "libkrb5support0",
             "libcom-err2", "libkeyutils1", "libnsl2")
 PROGRAMS = ("sbin/mount.nfs", "usr/sbin/rpc.nfsd", "usr/sbin/rpc.mountd", "usr/sbin/exportfs")
-LIBRARIES = ("libtirpc.so.3", "libwrap.so.0", "libmount.so.1", "libblkid.so.1", "libuuid.so.1", "libselinux.so.1",
-             "libpcre2-8.so.0", "libgssapi_krb5.so.2", "libkrb5.so.3", "libk5crypto.so.3", "libkrb5support.so.0",
-             "libcom_err.so.2", "libkeyutils.so.1", "libnsl.so.2", "libc.so.6", "libresolv.so.2")
+SSH_PACKAGES = ("openssh-client", "openssh-server", "openssh-sftp-server", "libssl3", "zlib1g", "libcrypt1",
+                "libaudit1", "libcap-ng0", "libpam0g", "libsystemd0", "libcap2", "libgcrypt20", "libgpg-error0",
+                "liblzma5", "libzstd1", "liblz4-1")
+SSH_PROGRAMS = ("usr/bin/ssh", "usr/bin/scp", "usr/bin/ssh-keygen", "usr/sbin/sshd", "usr/lib/openssh/sftp-server")
 MODULES = ("sunrpc", "grace", "lockd", "nfs_acl", "auth_rpcgss", "nfsd", "nfs", "nfsv3", "nfsv4", "dns_resolver",
            "fscache", "netfs")
 
@@ -33,9 +36,18 @@ CLIENT = """\
 mkdir -p "$2" && modprobe -a nfsv4 && mount.nfs "$1":/ "$2" -o vers=4.2,sec=sys,proto=tcp,port=2049$3 &&
 echo "nfs-client: has $1"
 """
+# ssh-server: for root, who has no password.
+SSH_SERVER = """\
+#!/bin/sh
+mkdir -p /run/sshd && ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/key && /usr/sbin/sshd && echo "ssh-server: serves"
+"""
+SSH_CONFIG = "HostKey /etc/ssh/key\nPermitRootLogin yes\nPermitEmptyPasswords yes\nUsePAM no\nUseDNS no\n" \
+    "Subsystem sftp /usr/lib/openssh/sftp-server\n"
 NSS = "passwd: files\ngroup: files\nhosts: files\nprotocols: files\nservices: files\nrpc: files\n"
-FILES = {"usr/bin/nfs-server": SERVER, "usr/bin/nfs-client": CLIENT, "etc/nsswitch.conf": NSS,
-         "etc/passwd": "root:x:0:0:root:/root:/bin/sh\n", "etc/group": "root:x:0:\n",
+FILES = {"usr/bin/nfs-server": SERVER, "usr/bin/nfs-client": CLIENT, "usr/bin/ssh-server": SSH_SERVER,
+         "etc/ssh/sshd_config": SSH_CONFIG, "etc/nsswitch.conf": NSS,
+         "etc/passwd": "root::0:0:root:/root:/bin/sh\nsshd:x:100:65534::/run/sshd:/bin/false\n",
+         "etc/group": "root:x:0:\nnogroup:x:65534:\n",
          "etc/hosts": "127.0.0.1 localhost\n", "etc/netconfig":
          "udp tpi_clts v inet udp - -\ntcp tpi_cots_ord v inet tcp - -\n",
          "etc/protocols": "tcp 6 TCP\nudp 17 UDP\n", "etc/services": "nfs 2049/tcp\n", "etc/nfs.conf": ""}
@@ -43,10 +55,21 @@ FILES = {"usr/bin/nfs-server": SERVER, "usr/bin/nfs-client": CLIENT, "etc/nsswit
 
 def find(roots, name):
     for root in roots:
-        found = [path for path in glob.glob(f"{root}/**/{name}", recursive=True)]
+        found = glob.glob(f"{root}/**/{name}", recursive=True)
         if found:
             return os.path.realpath(found[0])
     raise lab.Failure(f"no package has {name}")
+
+
+def libraries(roots, programs):
+    """Name: file of all that these are linked with."""
+    found, todo = {}, list(programs)
+    while todo:
+        for name in re.findall(r"\(NEEDED\).*\[(.+)\]", lab.run(["readelf", "-d", todo.pop()])):
+            if name not in found:
+                found[name] = find(roots, name)
+                todo.append(found[name])
+    return found
 
 
 def put(source, tree, path):
@@ -64,19 +87,20 @@ def add_modules(directory):
              f"tar -x -C {directory} --wildcards --transform 's,.*/,,' {names}"])
 
 
-def tree(t):
+def tree(t, ssh):
     """A directory with all that a guest has more than its busybox; our drivers are there too."""
     root = os.path.join(t.work, "nfs-root")
-    packages = [os.path.dirname(lab.debian_file(name, ".")) for name in PACKAGES]
+    packages, programs = PACKAGES + SSH_PACKAGES * ssh, PROGRAMS + SSH_PROGRAMS * ssh
+    packages = [os.path.dirname(lab.debian_file(name, ".")) for name in packages]
+    programs = {path: find(packages, path) for path in programs}
     shutil.copytree(os.path.join(lab.BUILD, "drivers", "cloud", "root"), root)
     [version] = os.listdir(os.path.join(root, "lib", "modules"))
     add_modules(os.path.join(root, "lib", "modules", version, "kernel"))
     lab.run(["busybox", "depmod", "-b", root, version])
-    for path in PROGRAMS:
-        put(find(packages, os.path.basename(path)), root, path)
-    for name in LIBRARIES:
-        put(find(packages, name), root, f"lib/x86_64-linux-gnu/{name}")
-    put(find(packages, "ld-linux-x86-64.so.2"), root, "lib64/ld-linux-x86-64.so.2")
+    for path, file in programs.items():
+        put(file, root, path)
+    for name, file in libraries(packages, programs.values()).items():
+        put(file, root, f"lib64/{name}" if name.startswith("ld-linux") else f"lib/x86_64-linux-gnu/{name}")
     for path, text in FILES.items():
         target = os.path.join(root, path)
         os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -86,11 +110,8 @@ def tree(t):
     return root
 
 
-def guest_files(t, *additions):
-    """Kernel and ramdisk: image paths to host files. additions: FILE:PATH."""
+def guest_files(t, ssh=False):
+    """Kernel and ramdisk, image paths to host files; ssh: with OpenSSH's server and client."""
     output = os.path.join(t.work, "guest")
-    command = [os.path.join(lab.REPO, "scripts", "mkguest"), "--output", output, "--no-kernel", "--tree", tree(t)]
-    for addition in additions:
-        command += ["--add", addition]
-    lab.run(command)
+    lab.run([os.path.join(lab.REPO, "scripts", "mkguest"), "--output", output, "--no-kernel", "--tree", tree(t, ssh)])
     return lab.linux() | {"guests/initrd": os.path.join(output, "initrd")}
