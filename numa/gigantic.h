@@ -5,9 +5,9 @@
 #include "lib/types.h"
 
 /*
- * One EPT entry for a GiB: where a VM has 512 large pages in a GiB of its RAM and they are side by side in machine memory,
- * or can be brought there, each of its EPTs maps them by one entry. To the pmap they stay pages of 2 MiB: whatever is done
- * to one of them detaches it, which splits the entry.
+ * One EPT entry for a GiB: where a VM has 512 large pages in a GiB of its RAM and they are side by side in machine
+ * memory, or can be brought there, each of its EPTs maps them by one entry. To the pmap they stay pages of 2 MiB:
+ * whatever is done to one of them detaches it, which splits the entry.
  */
 
 /* Once, before VMs run: the processors' EPTs have entries of 1 GiB. Without this nothing happens. */

@@ -7,10 +7,10 @@
 #include "numa/move.h"
 
 /*
- * Cheapest first: a block kept for a GiB in one piece, a copy on another node, a disk block, zeros, tables of EPTs that nobody uses. Zeros are taken out of
- * large pages only, and no large page is made while memory is short (page_short). So each large page gives once, nobody
- * loses a page just taken from another, and greedy guests come to an end instead of robbing each other for ever. Tables
- * may be taken to and fro, but not all that a VM has.
+ * Cheapest first: a block kept for a GiB in one piece, a copy on another node, a disk block, zeros, tables of EPTs
+ * that nobody uses. Zeros are taken out of large pages only, and no large page is made while memory is short
+ * (page_short). So each large page gives once, nobody loses a page just taken from another, and greedy guests come to
+ * an end instead of robbing each other for ever. Tables may be taken to and fro, but not all that a VM has.
  */
 #define RECLAIM_PAGES 64u      /* at a time */
 #define RECLAIM_TRIES 8u
