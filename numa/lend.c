@@ -103,22 +103,11 @@ static void show_own(struct pmap *pmap, struct gpa gpa)
         ept_fill(slot, HPA(e & P_ADDR), EPT_RWX);
 }
 
-/* Where a byte of a page is that is the VM's own already; NULL: it has to become that first. Lock held. */
-static char *own_at(struct pmap *pmap, struct gpa gpa)
-{
-    uint64_t chunk = *pmap_chunk(pmap, gpa), e;
-
-    if (chunk & P_LARGE)
-        return (char *)(chunk & P_ADDR) + gpa.v % PAGE_SIZE_2M;
-    e = chunk ? *pmap_entry(chunk, gpa) : 0;
-    return (e & (P_PRESENT | P_SHARED | P_REPLICAS)) == P_PRESENT ? (char *)(e & P_ADDR) + gpa.v % PAGE_SIZE : NULL;
-}
-
 /* Inside one page of each; zeros that nobody has touched stay so. Locks held. */
 static int copy_part(const struct rest *r, size_t n)
 {
     const char *from = pmap_machine(r->from, r->from_at);
-    char *to = own_at(r->to, r->to_at);
+    char *to = pmap_own_machine(r->to, r->to_at);
     int err;
 
     if (!to && (from || pmap_machine(r->to, r->to_at))) {

@@ -509,23 +509,13 @@ int pmap_read(struct pmap *pmap, struct gpa from, void *to, size_t n)
     return 0;
 }
 
-/* Where a page is that is the VM's own already; NULL: it is not. */
-static inline char *own(struct pmap *pmap, struct gpa gpa)
-{
-    uint64_t chunk = *pmap_chunk(pmap, gpa);
-
-    if (!(chunk & P_LARGE) && (!chunk || (*pmap_entry(chunk, gpa) & (P_PRESENT | P_SHARED | P_REPLICAS)) != P_PRESENT))
-        return NULL;
-    return pmap_machine(pmap, gpa);
-}
-
 int pmap_write(struct pmap *pmap, struct gpa to, const void *from, size_t n)
 {
     char *page = NULL;
 
     if (in_page(pmap, to, n)) {
         spin_lock(&pmap->lock);
-        page = own(pmap, to);
+        page = pmap_own_machine(pmap, to);
         if (page)
             memcpy(page, from, n);
         spin_unlock(&pmap->lock);

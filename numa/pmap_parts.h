@@ -87,6 +87,17 @@ void pmap_let_go(struct pmap *pmap, uint64_t entry);
 /* Where a byte of RAM is in machine memory; NULL: nowhere, its page reads as zero. */
 char *pmap_machine(struct pmap *pmap, struct gpa gpa);
 
+/* The same for one whose page is the VM's own already; NULL: it has to become that first (pmap_own). */
+static inline char *pmap_own_machine(struct pmap *pmap, struct gpa gpa)
+{
+    uint64_t chunk = *pmap_chunk(pmap, gpa), e;
+
+    if (chunk & P_LARGE)
+        return (char *)(chunk & P_ADDR) + gpa.v % PAGE_SIZE_2M;
+    e = chunk ? *pmap_entry(chunk, gpa) : 0;
+    return (e & (P_PRESENT | P_SHARED | P_REPLICAS)) == P_PRESENT ? (char *)(e & P_ADDR) + gpa.v % PAGE_SIZE : NULL;
+}
+
 /* Backs a RAM page with one of its own: first touch, or a write to a shared page. -ENOMEM. */
 int pmap_own(struct pmap *pmap, struct gpa gpa, unsigned node);
 
