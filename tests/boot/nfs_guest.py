@@ -4,10 +4,10 @@
 
 import glob
 import os
-import re
 import shutil
 
 import lab
+from packages import needed
 
 # Of the libraries' packages only what the programs are linked with is taken.
 PACKAGES = ("nfs-kernel-server", "nfs-common", "libc6", "libtirpc3", "libwrap0", "libmount1", "libblkid1", "libuuid1",
@@ -65,7 +65,7 @@ def libraries(roots, programs):
     """Name: file of all that these are linked with."""
     found, todo = {}, list(programs)
     while todo:
-        for name in re.findall(r"\(NEEDED\).*\[(.+)\]", lab.run(["readelf", "-d", todo.pop()])):
+        for name in needed(todo.pop()):
             if name not in found:
                 found[name] = find(roots, name)
                 todo.append(found[name])
