@@ -23,6 +23,9 @@
 #define MSR_MCG_STATUS               0x0000017au
 #define MSR_MC0_CTL                  0x00000400u
 #define MSR_MISC_ENABLE              0x000001a0u
+#define MISC_ENABLE_FAST_STRINGS     BIT(0)
+#define MISC_ENABLE_NO_BTS           BIT(11)
+#define MISC_ENABLE_NO_PEBS          BIT(12)
 #define MSR_DEBUGCTL                 0x000001d9u
 #define DEBUGCTL_BTF                 BIT(1)
 #define MSR_MTRR_PHYSBASE0           0x00000200u

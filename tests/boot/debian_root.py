@@ -7,7 +7,7 @@ import os
 import lab
 
 HOOKS = ("initramfs-hook", "60-mirrorball.rules")
-LINE = "console=ttyS0 quiet cryptomgr.notests root=LABEL=root ro"
+LINE = f"{lab.LINUX_LINE} quiet root=LABEL=root ro"
 MODEL = "corei7_haswell_4770"   # with which it was tried
 
 

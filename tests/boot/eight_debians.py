@@ -17,7 +17,7 @@ UNNEEDED = ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer"
             "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service", "systemd-pstore.service",
             "kmod-static-nodes.service", "modprobe@drm.service", "modprobe@fuse.service", "sys-kernel-debug.mount",
             "sys-kernel-tracing.mount", "dev-hugepages.mount", "dev-mqueue.mount")
-LINE = "console=ttyS0 quiet cryptomgr.notests root=LABEL=root ro systemd.hostname={name} " + \
+LINE = lab.LINUX_LINE + " quiet root=LABEL=root ro systemd.hostname={name} " + \
     " ".join(f"systemd.mask={unit}" for unit in UNNEEDED)
 SUMS = "sha256sum /usr/bin/apt /usr/lib/systemd/systemd | sha256sum | cut -c 1-16"
 DROP = "sync; echo 3 >/proc/sys/vm/drop_caches"

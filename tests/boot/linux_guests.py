@@ -71,6 +71,7 @@ def linux_smp(t):
         ready(m, "quad", 4, 0, "")
         at_shell(m, "quad", 4)
         define(m, "quad")
+        m.shell("its processors have fast string instructions", "echo fast=$(grep -cw rep_good /proc/cpuinfo)", r"fast=4$")
         scales(t, m, "quad", 4, 1.25)
         no_complaint(m, "quad")
         m.focus("the monitor")
