@@ -2,7 +2,7 @@
 /* Copyright (C) 2026 The Mirrorball authors */
 #include "core/loader_parts.h"
 #include "lib/errno.h"
-#include "lib/spinlock.h"
+#include "numa/page.h"
 #include "vdev/board.h"
 
 /*
@@ -18,23 +18,27 @@
 #define ROM_SEGMENT      0xf000u
 #define STUBS            0x0040u        /* offset in the segment, behind the root pointer */
 
+static int write_acpi(struct load *l, uint8_t *tables)
+{
+    int size = board_acpi_build(l->vm->vcpus, l->pmap->window, l->pmap->windows, tables, BOARD_ACPI_SIZE), rc;
+
+    if (size < RSDP_SIZE || (size_t)size > BOARD_ACPI_SIZE)
+        return load_fail(l, ENOSPC, "the ACPI tables for %u vCPUs do not fit", l->vm->vcpus);
+    rc = load_write(l, BOARD_ACPI_BASE, tables, (size_t)size);
+    return rc ? rc : load_write(l, RSDP_COPY, tables, RSDP_SIZE);
+}
+
 /* The tables, and a copy of their root pointer at 0xf0000: some old kernels begin their search only there. */
 static int load_acpi(struct load *l)
 {
-    /* Static, because the hypervisor's stacks are small; VMs that start at the same time take turns. */
-    static struct spinlock lock;
-    static uint8_t tables[BOARD_ACPI_SIZE];
-    int rc = 0, size;
+    unsigned order = page_order(BOARD_ACPI_SIZE); /* much for the hypervisor's stacks, which are small */
+    struct hpa tables = page_alloc(0, order, PAGE_HYPERVISOR);
+    int rc;
 
-    spin_lock(&lock);
-    size = board_acpi_build(l->vm->vcpus, l->pmap->window, l->pmap->windows, tables, sizeof(tables));
-    if (size < RSDP_SIZE || (size_t)size > sizeof(tables))
-        rc = load_fail(l, ENOSPC, "the ACPI tables for %u vCPUs do not fit", l->vm->vcpus);
-    if (!rc)
-        rc = load_write(l, BOARD_ACPI_BASE, tables, (size_t)size);
-    if (!rc)
-        rc = load_write(l, RSDP_COPY, tables, RSDP_SIZE);
-    spin_unlock(&lock);
+    if (!tables.v)
+        return load_fail(l, ENOMEM, "no memory to build its ACPI tables in");
+    rc = write_acpi(l, hpa_ptr(tables));
+    page_free(tables, order);
     return rc;
 }
 

@@ -9,6 +9,7 @@
 #include "core/e820.h"
 #include "core/loader.h"
 #include "lib/errno.h"
+#include "numa/page.h"
 #include "vdev/board.h"
 
 /* What stands around the loaders, for one test program: guest memory as one flat buffer, and small ACPI tables. */
@@ -19,6 +20,18 @@ struct fake_guest {
     uint64_t loaded;           /* bytes that came from files which others may share */
     uint64_t room;             /* bytes that may still be written before the machine "has no memory left" */
 };
+
+struct hpa page_alloc(unsigned node, unsigned order, enum page_kind kind)
+{
+    (void)node, (void)kind;
+    return HPA((uintptr_t)malloc(PAGE_SIZE << order));
+}
+
+void page_free(struct hpa page, unsigned order)
+{
+    (void)order;
+    free(hpa_ptr(page));
+}
 
 /* Pages come zeroed and only when touched, so that gigabytes cost nothing. */
 void sched_breathe(void) { }
