@@ -87,11 +87,7 @@ static void unlock_both(struct pmap *a, struct pmap *b)
 /* What is left to do. */
 struct rest { struct pmap *to, *from; struct gpa to_at, from_at; size_t n; };
 
-/*
- * What is written for a guest it reads soon: a page that has just become its own is mapped at once, which saves it the
- * fault. On several nodes the fault tells who uses it. Lock held.
- */
-static void show_own(struct pmap *pmap, struct gpa gpa)
+void pmap_show_own(struct pmap *pmap, struct gpa gpa)
 {
     uint64_t chunk = *pmap_chunk(pmap, gpa), e, *slot;
 
@@ -114,7 +110,7 @@ static int copy_part(const struct rest *r, size_t n)
         err = pmap_own(r->to, r->to_at, r->to->home);
         if (err)
             return err;
-        show_own(r->to, r->to_at);
+        pmap_show_own(r->to, r->to_at);
         to = pmap_machine(r->to, r->to_at);
         from = pmap_machine(r->from, r->from_at); /* of the same VM it may be another one now */
     }

@@ -426,9 +426,11 @@ static int part_write(struct pmap *pmap, struct gpa gpa, char *arg, size_t n)
 {
     int err = pmap_own(pmap, gpa, pmap->home);
 
-    if (!err)
-        memcpy(pmap_machine(pmap, gpa), arg, n);
-    return err;
+    if (err)
+        return err;
+    memcpy(pmap_machine(pmap, gpa), arg, n);
+    pmap_show_own(pmap, gpa);
+    return 0;
 }
 
 static int part_zero(struct pmap *pmap, struct gpa gpa, char *arg, size_t n)

@@ -101,6 +101,12 @@ static inline char *pmap_own_machine(struct pmap *pmap, struct gpa gpa)
 /* Backs a RAM page with one of its own: first touch, or a write to a shared page. -ENOMEM. */
 int pmap_own(struct pmap *pmap, struct gpa gpa, unsigned node);
 
+/*
+ * What is written for a guest it reads soon: a page that has just become its own is mapped at once, which saves it the
+ * fault. On several nodes the fault tells who uses it. Lock held.
+ */
+void pmap_show_own(struct pmap *pmap, struct gpa gpa);
+
 /* Shares a page of a file, at a page that was never touched; false: it was, or there is no memory. */
 bool pmap_adopt(struct pmap *pmap, struct gpa gpa, const void *from);
 

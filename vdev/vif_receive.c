@@ -10,12 +10,13 @@
 #include "vdev/vif_parts.h"
 
 /*
- * A frame into the pages that a guest has posted. A whole page of the frame, aligned where it lies, has a page of its own
+ * A frame into the pages that a guest has posted. A whole page of the frame, aligned where it lies, has one of its own
  * here, too, so that it can be shared or mapped; what lies between is packed. The sender's memory may change meanwhile:
  * that is its own harm.
  */
 #define WAIT_MS   10u          /* so long somebody may wait for pages, then frames are lost until some are posted */
 #define AT_A_TIME 32u          /* entries of the ring that are read or written together */
+#define RUN_BYTES (64u * 1024) /* copied together, at most: others wait for the VMs' memory meanwhile */
 
 /* Where a frame is being read. */
 struct cursor {
@@ -24,7 +25,7 @@ struct cursor {
     uint32_t fill;             /* of the page that is being filled */
 };
 
-/* What comes next: inside one page where it goes. */
+/* What comes next: inside one page where it goes, or so many whole pages. */
 struct step { const struct net_piece *piece; uint32_t at, bytes, to; bool whole; };
 
 static bool next_step(struct cursor *c, struct step *s)
@@ -49,9 +50,9 @@ static bool next_step(struct cursor *c, struct step *s)
     s->piece = p;
     s->at = c->at;
     s->to = c->fill;
-    s->bytes = MIN(left, (uint32_t)PAGE_SIZE - c->fill);
+    s->bytes = s->whole ? ALIGN_DOWN(left, (uint32_t)PAGE_SIZE) : MIN(left, (uint32_t)PAGE_SIZE - c->fill);
     c->at += s->bytes;
-    c->fill += s->bytes;
+    c->fill = s->whole ? PAGE_SIZE : c->fill + s->bytes;
     return true;
 }
 
@@ -67,7 +68,7 @@ static uint32_t pages_for(const struct net_frame *f)
     struct step s;
 
     while (next_step(&c, &s))
-        pages += !s.to;
+        pages += s.whole ? s.bytes / PAGE_SIZE : !s.to;
     return pages;
 }
 
@@ -83,6 +84,8 @@ struct writer {
     struct pmap *sender;
     struct gpa from[PMAP_PLACE_MOST], to[PMAP_PLACE_MOST];
     unsigned held;
+    /* What is to be copied together, from one piece: it lies together at both ends. */
+    struct { const struct net_piece *piece; struct gpa from, to; uint32_t bytes; } run;
 };
 
 /* Those of the last pages, up to where the ring ends. */
@@ -171,6 +174,38 @@ static int hold(struct writer *w, const struct step *s, struct gpa to)
     return err;
 }
 
+static int copy_run(struct writer *w)
+{
+    uint32_t n = w->run.bytes;
+
+    w->run.bytes = 0;
+    return n ? pmap_copy(w->pmap, w->run.to, w->run.piece->pmap, w->run.from, n) : 0;
+}
+
+/* Behind the run at both ends, and there still in one stretch of memory? */
+static bool goes_on(const struct writer *w, const struct step *s, struct gpa to)
+{
+    uint32_t n = w->run.bytes;
+
+    return n && n < RUN_BYTES && w->run.piece == s->piece && w->run.to.v + n == to.v &&
+           pmap_is_ram(w->pmap, w->run.to, n + s->bytes);
+}
+
+static int copy(struct writer *w, const struct step *s, struct gpa to)
+{
+    struct gpa from = GPA(s->piece->gpa.v + s->at);
+    int err = 0;
+
+    if (!goes_on(w, s, to)) {
+        err = copy_run(w);
+        w->run.piece = s->piece;
+        w->run.from = from;
+        w->run.to = to;
+    }
+    w->run.bytes += s->bytes;
+    return err;
+}
+
 static int move(struct writer *w, const struct step *s)
 {
     struct gpa to = GPA(w->page[(w->n - 1) % AT_A_TIME] + s->to);
@@ -179,7 +214,30 @@ static int move(struct writer *w, const struct step *s)
         return hold(w, s, to);
     if (!s->piece->pmap)
         return pmap_write(w->pmap, to, s->piece->at + s->at, s->bytes);
-    return pmap_copy(w->pmap, to, s->piece->pmap, GPA(s->piece->gpa.v + s->at), s->bytes);
+    return copy(w, s, to);
+}
+
+static int write_part(struct writer *w, const struct net_frame *f, const struct step *s, uint32_t needed)
+{
+    int err = s->to ? 0 : begin_page(w, needed);
+
+    if (w->n == 1 && !s->to)
+        w->filled[0] = (struct mb_net_filled){ .pages = (uint16_t)needed, .total = f->bytes, .offload = f->offload };
+    w->filled[(w->n - 1) % AT_A_TIME].bytes += (uint16_t)s->bytes;
+    return err ? err : move(w, s);
+}
+
+/* Page by page where it goes. */
+static int write_step(struct writer *w, const struct net_frame *f, const struct step *s, uint32_t needed)
+{
+    struct step part = *s;
+    int err = 0;
+
+    for (uint32_t left = s->bytes; left && !err; left -= part.bytes, part.at += part.bytes) {
+        part.bytes = MIN(left, (uint32_t)PAGE_SIZE);
+        err = write_part(w, f, &part, needed);
+    }
+    return err;
 }
 
 static int write_frame(struct writer *w, const struct net_frame *f, uint32_t needed)
@@ -188,18 +246,12 @@ static int write_frame(struct writer *w, const struct net_frame *f, uint32_t nee
     struct step s;
     int err = 0;
 
-    while (!err && next_step(&c, &s)) {
-        if (!s.to)
-            err = begin_page(w, needed);
-        if (w->n == 1 && !s.to)
-            w->filled[0] = (struct mb_net_filled){ .pages = (uint16_t)needed, .total = f->bytes,
-                                                   .offload = f->offload };
-        if (!err)
-            err = move(w, &s);
-        w->filled[(w->n - 1) % AT_A_TIME].bytes += (uint16_t)s.bytes;
-    }
+    while (!err && next_step(&c, &s))
+        err = write_step(w, f, &s, needed);
     if (!err)
         err = place_held(w);
+    if (!err)
+        err = copy_run(w);
     return err ? err : write_filled(w, (w->n - 1) % AT_A_TIME + 1);
 }
 
@@ -246,7 +298,7 @@ static int give(struct vif_queue *q, const struct net_frame *f)
     q->full_since = 0;
     w.q = q;
     w.pmap = q->vif->all->pmap;
-    w.n = w.placed = w.held = 0;
+    w.n = w.placed = w.held = w.run.bytes = 0;
     err = write_frame(&w, f, needed);
     if (!err)
         err = vif_put(q, offsetof(struct mb_net_ring, filled), q->filled + needed);

@@ -281,6 +281,45 @@ static void a_copy_costs_the_receiver_no_fault(void **state)
     assert_int_equal(ept_lookup(&pmap[1].ept[0], GPA(BUFFERS + 2 * PAGE_SIZE)).prot, EPT_RWX);
 }
 
+/* The same for what is only headers. */
+static void headers_cost_it_none_either(void **state)
+{
+    post(1, PAGES);
+    send_split(MB_NET_STAYS);
+    for (unsigned i = 1; i < PAGES / 4; i++)
+        assert_int_equal(send_table(66 + 2 * PAGE_SIZE + 500, 2), 1);
+    for (unsigned i = 0; i < PAGES / 4; i++)
+        expect(66 + 2 * PAGE_SIZE + 500, 4);
+    post(1, 2);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(send_plain(60), 1);
+        expect(60, 1);
+    }
+    assert_int_equal(ept_lookup(&pmap[1].ept[0], GPA(BUFFERS + 2 * PAGE_SIZE)).prot, EPT_RWX);
+}
+
+/* Pages that lie together at both ends, up to where one does not: at the posted ones' end, at the segment's. */
+static void what_lies_together_is_copied_together(void **state)
+{
+    static const uint8_t place[] = { 9, 1, 2, 3, 7, 8, 4, 5 };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(place); i++, posted[1]++) {
+        uint64_t page = BUFFERS + place[i] * PAGE_SIZE;
+
+        put(1, AT_PAGE(i), &page, sizeof(page));
+    }
+    put32(1, AT_WORD(posted), posted[1]);
+    put(0, DATA + 100, packet, 66);
+    put(0, DATA + PAGE_SIZE, packet + 66, 4 * PAGE_SIZE);
+    put(0, DATA + 8 * PAGE_SIZE, packet + 66 + 4 * PAGE_SIZE, 2 * PAGE_SIZE + 500);
+    segment(0, DATA + 100, 66, 0);
+    segment(1, DATA + PAGE_SIZE, 4 * PAGE_SIZE, 0);
+    segment(2, DATA + 8 * PAGE_SIZE, 2 * PAGE_SIZE + 500, 0);
+    assert_int_equal(send_table(66 + 6 * PAGE_SIZE + 500, 3), 1);
+    expect(66 + 6 * PAGE_SIZE + 500, 8);
+    assert_int_equal(counts(1)->copied, 66 + 6 * PAGE_SIZE + 500);
+}
+
 static void they_are_copied_otherwise(void **state)
 {
     post(1, 8);
@@ -563,7 +602,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(small_packets_arrive), T(several_go_in_one_call), T(whole_pages_are_shared_if_they_stay),
         T(they_are_copied_otherwise), T(untouched_pages_are_zeros),
-        T(one_that_cannot_be_shared_is_copied), T(a_copy_costs_the_receiver_no_fault), T(bits_and_pieces_are_packed),
+        T(one_that_cannot_be_shared_is_copied), T(a_copy_costs_the_receiver_no_fault), T(headers_cost_it_none_either),
+        T(what_lies_together_is_copied_together), T(bits_and_pieces_are_packed),
         T(a_sender_waits_and_is_told), T(but_not_for_ever), T(who_has_no_ring_loses_its_own),
         T(another_queue_takes_over), T(nonsense_is_counted_and_gone), T(a_broken_ring_stops_its_owner_alone),
         T(pages_that_are_none_stop_the_receiver_alone), T(more_pages_than_the_ring_has_stop_it_too),
