@@ -16,17 +16,26 @@
 #define MAX_NICS	16
 #define PACKETS		256		/* of a ring */
 #define PAGES		512
+#define CLUMP_ORDER	3		/* pages are posted so many together, in one compound page */
+#define CLUMP		(1U << CLUMP_ORDER)
 #define SEGMENTS	(MAX_SKB_FRAGS + 1)
 #define COPY_BYTES	256		/* that a packet's first page may have to be copied, and used again */
 #define RETRY_NS	(1000 * 1000)	/* until a packet is tried again for which there was no room */
 #define MAX_LATER_US	10000U
-#define LATER_BYTES	(256 * 1024)	/* so much does not wait */
+#define LATER_BYTES	(1024 * 1024)	/* so much does not wait */
 
 #define RING_BYTES	MB_NET_RING_SIZE(PACKETS, PAGES)
 
 /* Of a queue, for ethtool; each is written by one side only. */
 struct mb_counts {
 	u64 packets, bytes, dropped;
+};
+
+/* What waits for others to share its call; the most urgent one of them decides how long. */
+enum mb_haste {
+	HASTE_ACKS,			/* acknowledgements of TCP, without data */
+	HASTE_BULK,			/* packets as long as TCP makes them: parts of a stream */
+	HASTE_URGENT,
 };
 
 struct mb_queue {
@@ -42,6 +51,8 @@ struct mb_queue {
 	u32 submitted, done;		/* packets that are in the ring, that are free again */
 	u32 waiting_bytes;		/* of those that were not called for yet */
 	u64 called;			/* when the last call was, ns */
+	u64 waiting_since;		/* the first of those that wait, ns */
+	enum mb_haste haste;		/* of those */
 	struct sk_buff *skb[PACKETS];
 	struct mb_net_segment (*table)[SEGMENTS];
 	struct mb_counts sent;
@@ -52,6 +63,8 @@ struct mb_queue {
 	struct page_pool *pool;
 	u32 posted, seen;
 	struct page *page[PAGES];
+	struct page *clump;		/* of which the last clump_left are still to be posted */
+	unsigned int clump_left;
 	struct mb_counts received;
 	u64 copied;
 	struct u64_stats_sync sent_sync, received_sync;
@@ -80,6 +93,8 @@ int mb_net_poll(struct napi_struct *napi, int budget);
 enum hrtimer_restart mb_net_timer(struct hrtimer *timer);
 /* On the queue's CPU; for csd. */
 void mb_net_schedule(void *queue);
+/* Those that are posted, when nothing comes any more. */
+void mb_net_free_pages(struct mb_queue *q);
 /* After the device's interrupt: whatever has news is polled. */
 void mb_net_look_at(struct mb_nic *nic);
 

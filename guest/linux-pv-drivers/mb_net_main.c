@@ -23,25 +23,15 @@ MODULE_PARM_DESC(later_us, "how close calls follow on each other, in microsecond
 
 /* ---- up and down */
 
-static void free_pages_of(struct mb_queue *q)
-{
-	unsigned int i;
-
-	for (i = 0; i < PAGES; i++) {
-		if (q->page[i])
-			page_pool_put_full_page(q->pool, q->page[i], false);
-		q->page[i] = NULL;
-	}
-	page_pool_destroy(q->pool);
-	q->pool = NULL;
-}
-
 static void free_queue(struct mb_queue *q)
 {
 	for (; q->done != q->submitted; q->done++)
 		dev_kfree_skb_any(q->skb[q->done % PACKETS]);
-	if (q->pool)
-		free_pages_of(q);
+	if (q->pool) {
+		mb_net_free_pages(q);
+		page_pool_destroy(q->pool);
+	}
+	q->pool = NULL;
 	if (q->table)
 		free_pages_exact(q->table, PACKETS * sizeof(*q->table));
 	if (q->ring)
@@ -52,7 +42,13 @@ static void free_queue(struct mb_queue *q)
 
 static int alloc_queue(struct mb_queue *q)
 {
-	const struct page_pool_params params = { .pool_size = PAGES, .nid = NUMA_NO_NODE, .dev = q->nic->parent };
+	const struct page_pool_params params = {
+		.flags = PP_FLAG_PAGE_FRAG,
+		.order = CLUMP_ORDER,
+		.pool_size = PAGES / CLUMP,
+		.nid = NUMA_NO_NODE,
+		.dev = q->nic->parent,
+	};
 	struct page_pool *pool = page_pool_create(&params);
 
 	if (IS_ERR(pool))

@@ -4,6 +4,7 @@
 #include <linux/etherdevice.h>
 #include <linux/pagemap.h>
 #include <linux/virtio_net.h>
+#include <net/tcp.h>
 
 #include "mb_net.h"
 
@@ -29,13 +30,17 @@ static void reclaim(struct mb_queue *q, int budget)
 
 	for (; q->done != taken; q->done++)
 		napi_consume_skb(q->skb[q->done % PACKETS], budget);
+	if (q->done == q->submitted) {
+		q->waiting_bytes = 0;
+		q->haste = HASTE_ACKS;
+	}
 	if (netif_tx_queue_stopped(txq_of(q)) && q->submitted - q->done < PACKETS)
 		netif_tx_wake_queue(txq_of(q));
 }
 
 static void call_later(struct mb_queue *q, u64 ns)
 {
-	if (!hrtimer_active(&q->timer))
+	if (!hrtimer_active(&q->timer) || ktime_to_ns(hrtimer_get_remaining(&q->timer)) > (s64)ns)
 		hrtimer_start(&q->timer, ns_to_ktime(ns), HRTIMER_MODE_REL_PINNED);
 }
 
@@ -59,18 +64,22 @@ static void call(struct mb_queue *q, int budget)
 
 /*
  * Packets that follow closely on each other share a call: at the latest the timer makes it, earlier the hypervisor
- * looks itself when the vCPU has nothing to do.
+ * looks itself when the vCPU has nothing to do. Urgent is who comes a while after the last call. A stream's first
+ * packet waits for more of it. Acknowledgements wait, too, and the timer gives them more time: mostly the vCPU halts
+ * before, when it has read what they are for.
  */
 static void call_or_wait(struct mb_queue *q, int budget)
 {
-	u64 later = READ_ONCE(q->nic->later_us) * NSEC_PER_USEC, since = ktime_get_ns() - q->called;
+	static const unsigned int times[] = { [HASTE_ACKS] = 1, [HASTE_BULK] = 2, [HASTE_URGENT] = 1 };
+	u64 later = READ_ONCE(q->nic->later_us) * NSEC_PER_USEC * times[q->haste];
+	u64 since = ktime_get_ns() - (q->haste == HASTE_URGENT ? q->called : q->waiting_since);
 
 	if (since >= later || q->waiting_bytes >= LATER_BYTES || q->submitted - q->done >= PACKETS / 2) {
 		call(q, budget);
 		return;
 	}
 	q->later++;
-	call_later(q, later - since);
+	call_later(q, q->haste == HASTE_ACKS ? 10 * later : later - since);
 }
 
 enum hrtimer_restart mb_net_timer(struct hrtimer *timer)
@@ -121,6 +130,13 @@ static void set_offload(const struct sk_buff *skb, struct mb_net_offload *o)
 		o->flags |= MB_NET_ECN;
 }
 
+static enum mb_haste haste_of(const struct sk_buff *skb)
+{
+	if (skb_is_gso(skb))
+		return HASTE_BULK;
+	return skb_is_tcp_pure_ack(skb) ? HASTE_ACKS : HASTE_URGENT;
+}
+
 static void push(struct mb_queue *q, struct sk_buff *skb)
 {
 	u32 place = q->submitted % PACKETS;
@@ -135,6 +151,9 @@ static void push(struct mb_queue *q, struct sk_buff *skb)
 		p->address = virt_to_phys(skb->data);
 	}
 	set_offload(skb, &p->offload);
+	if (q->submitted == q->done)
+		q->waiting_since = ktime_get_ns();
+	q->haste = max(q->haste, haste_of(skb));
 	q->skb[place] = skb;
 	q->waiting_bytes += skb->len;
 	u64_stats_update_begin(&q->sent_sync);
@@ -155,6 +174,7 @@ netdev_tx_t mb_net_xmit(struct sk_buff *skb, struct net_device *dev)
 		return NETDEV_TX_OK;
 	}
 	skb_tx_timestamp(skb);
+	reclaim(q, 0);
 	/*
 	 * What TCP may have under way in a device is two large packets, so every one would wait for a reclaim and its
 	 * CPU go idle in between. Of small ones it waits rightly: it makes larger ones of them meanwhile.
@@ -171,6 +191,44 @@ netdev_tx_t mb_net_xmit(struct sk_buff *skb, struct net_device *dev)
 
 /* ---- receiving; in NAPI */
 
+/*
+ * What fills pages that lie together is one fragment of an skb: so they come in clumps, each a compound page of which
+ * every place has a share. Where there is none, single pages do.
+ */
+static struct page *next_page(struct mb_queue *q)
+{
+	if (!q->clump_left) {
+		q->clump = page_pool_dev_alloc_pages(q->pool);
+		if (!q->clump)
+			return dev_alloc_page();
+		page_pool_fragment_page(q->clump, CLUMP);
+		q->clump_left = CLUMP;
+	}
+	return q->clump + (CLUMP - q->clump_left--);
+}
+
+void mb_net_free_pages(struct mb_queue *q)
+{
+	unsigned int i;
+
+	for (i = 0; i < PAGES; i++) {
+		struct page *page = q->page[i];
+
+		q->page[i] = NULL;
+		if (page && PageCompound(page))
+			page_pool_put_full_page(q->pool, compound_head(page), false);
+		else if (page)
+			put_page(page);
+	}
+	for (; q->clump_left; q->clump_left--)
+		page_pool_put_full_page(q->pool, q->clump, false);
+}
+
+static bool is_short_of_pages(const struct mb_queue *q)
+{
+	return q->posted - q->seen < PAGES / 2;
+}
+
 /* Pages for the places that have none; those whose packet was copied stay. */
 static void refill(struct mb_queue *q)
 {
@@ -180,13 +238,13 @@ static void refill(struct mb_queue *q)
 		u32 place = q->posted % PAGES;
 
 		if (!q->page[place])
-			q->page[place] = page_pool_dev_alloc_pages(q->pool);
+			q->page[place] = next_page(q);
 		if (!q->page[place])
 			break;
 		q->address[place] = page_to_phys(q->page[place]);
 		q->posted++;
 	}
-	if (q->posted - q->seen < PAGES / 2)
+	if (is_short_of_pages(q))
 		call_later(q, RETRY_NS); /* no memory for more; nothing that comes would tell when there is */
 	if (q->posted == before)
 		return;
@@ -196,36 +254,48 @@ static void refill(struct mb_queue *q)
 		mirrorball_call(MIRRORBALL_CALL_NET_RUN, q->nic->index, q->index);
 }
 
-/* Takes the page out of its place. */
-static struct page *take_page(struct mb_queue *q, u32 n)
+static u32 bytes_in(const struct mb_queue *q, u32 n)
 {
-	struct page *page = q->page[n % PAGES];
-
-	q->page[n % PAGES] = NULL;
-	return page;
+	return min_t(u32, READ_ONCE(q->filled[n % PAGES].bytes), PAGE_SIZE);
 }
 
-/* The headers, copied; all of the first page, if that is not much. */
-static struct sk_buff *begin_skb(struct mb_queue *q)
+/* Takes the page out of its place, and with it those behind it, up to `most` in all, that go on where it ends. */
+static struct page *take_pages(struct mb_queue *q, u32 n, unsigned int most, unsigned int *pages, u32 *bytes)
 {
-	u32 bytes = min_t(u32, q->filled[q->seen % PAGES].bytes, PAGE_SIZE), head = bytes;
+	struct page *first = q->page[n % PAGES];
+	unsigned int taken = 0;
+
+	*bytes = 0;
+	do {
+		q->page[(n + taken) % PAGES] = NULL;
+		*bytes += bytes_in(q, n + taken);
+		taken++;
+	} while (taken < most && *bytes == taken * PAGE_SIZE && q->page[(n + taken) % PAGES] == first + taken &&
+		 PageTail(first + taken));
+	if (taken > 1)
+		page_pool_defrag_page(compound_head(first), taken - 1); /* the fragment has one share for all */
+	*pages = taken;
+	return first;
+}
+
+/* The headers, copied; all of the first page, if that is not much: *copied. */
+static struct sk_buff *begin_skb(struct mb_queue *q, u32 *copied)
+{
+	u32 bytes = bytes_in(q, q->seen);
 	struct page *page = q->page[q->seen % PAGES];
 	struct sk_buff *skb = napi_alloc_skb(&q->napi, COPY_BYTES);
 
 	if (!skb)
 		return NULL;
+	*copied = bytes;
 	if (bytes > COPY_BYTES)
-		head = eth_get_headlen(q->nic->dev, page_address(page), COPY_BYTES);
-	skb_put_data(skb, page_address(page), head);
-	if (head < bytes)
-		skb_add_rx_frag(skb, 0, take_page(q, q->seen), head, bytes - head, PAGE_SIZE);
-	else
-		q->copied++;
+		*copied = eth_get_headlen(q->nic->dev, page_address(page), COPY_BYTES);
+	skb_put_data(skb, page_address(page), *copied);
 	skb_mark_for_recycle(skb);
 	return skb;
 }
 
-/* More pages than an skb can have are in others behind it. */
+/* More fragments than an skb can have are in others behind it. */
 static struct sk_buff *next_skb(struct mb_queue *q, struct sk_buff *skb, struct sk_buff *last)
 {
 	struct sk_buff *next = napi_alloc_skb(&q->napi, 0);
@@ -240,24 +310,32 @@ static struct sk_buff *next_skb(struct mb_queue *q, struct sk_buff *skb, struct 
 	return next;
 }
 
-static bool add_rest(struct mb_queue *q, struct sk_buff *skb, unsigned int pages)
+/* What was not copied, the first page's only if there is something left in it. */
+static bool add_rest(struct mb_queue *q, struct sk_buff *skb, unsigned int pages, u32 copied)
 {
 	struct sk_buff *last = skb;
-	unsigned int i;
+	unsigned int i = 0, taken;
 
-	for (i = 1; i < pages; i++) {
-		u32 n = q->seen + i, bytes = min_t(u32, q->filled[n % PAGES].bytes, PAGE_SIZE);
+	if (copied == bytes_in(q, q->seen)) {
+		q->copied++;
+		copied = 0;
+		i = 1;
+	}
+	for (; i < pages; i += taken, copied = 0) {
+		struct page *page;
+		u32 bytes;
 
 		if (skb_shinfo(last)->nr_frags == MAX_SKB_FRAGS) {
 			last = next_skb(q, skb, last);
 			if (!last)
 				return false;
 		}
-		skb_add_rx_frag(last, skb_shinfo(last)->nr_frags, take_page(q, n), 0, bytes, PAGE_SIZE);
+		page = take_pages(q, q->seen + i, pages - i, &taken, &bytes);
+		skb_add_rx_frag(last, skb_shinfo(last)->nr_frags, page, copied, bytes - copied, taken * PAGE_SIZE);
 		if (last != skb) {
 			skb->len += bytes;
 			skb->data_len += bytes;
-			skb->truesize += PAGE_SIZE;
+			skb->truesize += taken * PAGE_SIZE;
 		}
 	}
 	return true;
@@ -290,8 +368,9 @@ static bool apply_offload(struct sk_buff *skb, const struct mb_net_offload *o)
 /* The next packet; what is wrong with it loses it alone. */
 static void receive_one(struct mb_queue *q, const struct mb_net_filled *first, unsigned int pages)
 {
-	struct sk_buff *skb = begin_skb(q);
-	bool good = skb && add_rest(q, skb, pages) && apply_offload(skb, &first->offload);
+	u32 copied = 0;
+	struct sk_buff *skb = begin_skb(q, &copied);
+	bool good = skb && add_rest(q, skb, pages, copied) && apply_offload(skb, &first->offload);
 	unsigned int bytes = good ? skb->len : 0;
 
 	u64_stats_update_begin(&q->received_sync);
@@ -336,7 +415,9 @@ static void send_waiting(struct mb_queue *q, int budget)
 {
 	__netif_tx_lock(txq_of(q), smp_processor_id());
 	reclaim(q, budget);
-	if (q->done != q->submitted && !READ_ONCE(q->nic->broken))
+	if (q->done == q->submitted && !is_short_of_pages(q))
+		hrtimer_try_to_cancel(&q->timer); /* it would wake the vCPU for nothing */
+	else if (q->done != q->submitted && !READ_ONCE(q->nic->broken))
 		call_or_wait(q, budget);
 	__netif_tx_unlock(txq_of(q));
 }
