@@ -75,6 +75,13 @@ void queue_remove(struct run_queue *q, struct slot *slot)
     spin_unlock(&q->lock);
 }
 
+/* Has what a halted vCPU waits for come? */
+static bool has_news(struct slot *s)
+{
+    return (atomic_load_explicit(&s->listens, memory_order_relaxed) && atomic_load(&s->vcpu.woken)) ||
+           s->vcpu.nmis || (s->wake_on_interrupt && board_pending(s->vcpu.devices));
+}
+
 static bool runnable(struct slot *s)
 {
     const struct vm *vm = s->vm;
@@ -85,8 +92,10 @@ static bool runnable(struct slot *s)
         return false;
     if (atomic_load(&s->requests))
         return true;
-    if (s->state == VCPU_HALTED && (s->vcpu.nmis || (s->wake_on_interrupt && board_pending(s->vcpu.devices))))
+    if (s->state == VCPU_HALTED && has_news(s)) {
         s->state = VCPU_RUNNABLE;
+        atomic_store_explicit(&s->listens, false, memory_order_relaxed);
+    }
     return s->state == VCPU_RUNNABLE;
 }
 

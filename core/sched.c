@@ -157,6 +157,31 @@ void sched_idle(struct vcpu *v)
     s->wake_on_interrupt = true;
 }
 
+static void end_wait(struct vtimer *t, uint64_t now)
+{
+    (void)now;
+    atomic_store(&container_of(t, struct slot, wait_end)->vcpu.woken, true);
+}
+
+/* The timer is left alone by what wakes it earlier: most often the next wait sets it anew before it fires. */
+void sched_wait(struct vcpu *v, uint64_t us)
+{
+    struct slot *s = slot_of(v);
+
+    sched_idle(v);
+    s->wait_end.fire = end_wait;
+    timer_arm(s->timers, &s->wait_end, vcpu_tick(v) + us * ticks_per_ms / 1000);
+    atomic_store(&s->listens, true);
+}
+
+/* woken, then listens; sched_wait and queue_survey do it the other way round. */
+void sched_wake(struct slot *s)
+{
+    atomic_store(&s->vcpu.woken, true);
+    if (atomic_load(&s->listens))
+        sched_post(atomic_load(&s->vcpu.cpu));
+}
+
 void sched_spins(struct vcpu *v)
 {
     if (queue_favour(queue_mine(), slot_of(v)))
@@ -177,6 +202,7 @@ static void do_requests(struct slot *s)
 
     if (r & REQUEST_INIT) {
         board_lapic_reset(s->vcpu.devices);
+        atomic_store(&s->listens, false);
         s->state = VCPU_WAIT_SIPI;
     }
     if ((r & REQUEST_SIPI) && s->state == VCPU_WAIT_SIPI) {

@@ -44,10 +44,14 @@ uint64_t sched_ran(const struct slot *slot);
 /* The same when all there is to see is an interrupt of a vCPU or an earlier timer of its: cheaper if it runs alone. */
 void sched_post(unsigned cpu);
 
+/* What a vCPU waits for with sched_wait has come, after its `woken` was cleared. Any processor. */
+void sched_wake(struct slot *slot);
+
 /* vcpu_ops: see there. */
 struct guest_regs *sched_resume(struct vcpu *v);
 bool sched_goes_on(struct vcpu *v);
 void sched_halt(struct vcpu *v);
 void sched_spins(struct vcpu *v);
 void sched_idle(struct vcpu *v);
+void sched_wait(struct vcpu *v, uint64_t us);
 void sched_interrupt(uint8_t vector);

@@ -36,6 +36,8 @@ struct slot {
     struct share share;
     enum vcpu_state state;
     bool wake_on_interrupt;    /* halted with IF set */
+    _Atomic bool listens;      /* halted until it is woken, or until this: */
+    struct vtimer wait_end;
     bool moved;                /* another pCPU has given it to this one */
     bool retimed;              /* its VM was paused: the VMCS has the old tsc_base */
     bool fresh;                /* its VMCS has not been set up yet */

@@ -1,15 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Copyright (C) 2026 The Mirrorball authors */
 #include "core/vm_nets.h"
+#include "core/sched.h"
 #include "lib/errno.h"
 #include "lib/format.h"
 #include "lib/log.h"
 #include "lib/string.h"
 
-/* The board stays as long as a port is attached. */
+/* Board and vCPUs stay as long as a port is attached. */
 static void interrupt(void *ctx)
 {
     board_pulse(((struct vm *)ctx)->board, BOARD_GSI_NET);
+}
+
+static void wake(void *ctx, unsigned vcpu)
+{
+    sched_wake(((struct vm *)ctx)->slots[vcpu]);
 }
 
 static void set_addresses(struct net_port *p, const struct config_vif *c)
@@ -50,6 +56,7 @@ int vm_add_nets(struct vm *vm)
     vm->nets.name = vm->config->name;
     vm->nets.share = !vm->config->share_off;
     vm->nets.interrupt = interrupt;
+    vm->nets.wake = wake;
     vm->nets.ctx = vm;
     for (unsigned i = 0; i < vm->config->vifs && !err; i++)
         err = add_vif(vm, i);

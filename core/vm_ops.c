@@ -144,7 +144,7 @@ const struct vcpu_ops vm_vcpu_ops = {
     .msr_read = msr_read, .msr_write = msr_write, .cr8 = cr8, .set_cr8 = set_cr8, .pending = pending,
     .take_interrupt = take_interrupt, .apicv_state = apicv_state, .apic_written = apic_written,
     .apic_ended = apic_ended, .hypercall = hypercall_handle, .quick_hypercall = hypercall_quick, .halt = halt,
-    .spins = sched_spins, .idle = idle, .balloon = balloon, .ring = ring, .rung = rung,
+    .spins = sched_spins, .idle = idle, .wait = sched_wait, .balloon = balloon, .ring = ring, .rung = rung,
     .interrupt = sched_interrupt,
     .stop = stop, .wallclock = wallclock_at_start, .resume = sched_resume, .goes_on = sched_goes_on,
 };

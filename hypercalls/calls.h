@@ -20,6 +20,7 @@ int64_t call_blk_run(struct vcpu *v);
 int64_t call_net_identify(struct vcpu *v);
 int64_t call_net_ring(struct vcpu *v);
 int64_t call_net_run(struct vcpu *v);
+int64_t call_net_wait(struct vcpu *v);
 
 /* hypercalls/segments.c */
 int64_t call_segment_info(struct vcpu *v);

@@ -27,6 +27,7 @@ static const hypercall calls[] = {
     [MIRRORBALL_CALL_NET_IDENTIFY] = call_net_identify,
     [MIRRORBALL_CALL_NET_RING]   = call_net_ring,
     [MIRRORBALL_CALL_NET_RUN]    = call_net_run,
+    [MIRRORBALL_CALL_NET_WAIT]   = call_net_wait,
     [MIRRORBALL_CALL_SEGMENT_INFO] = call_segment_info,
     [MIRRORBALL_CALL_SEGMENT_RING] = call_segment_ring,
     [MIRRORBALL_CALL_SEGMENT_RUNG] = call_segment_rung,

@@ -18,3 +18,17 @@ int64_t call_net_run(struct vcpu *v)
 {
     return vifs_run(v->nets, v->regs.rdi, v->regs.rsi);
 }
+
+/* What wakes it may come as soon as vifs_wait knows of it. */
+int64_t call_net_wait(struct vcpu *v)
+{
+    uint64_t us = MIN(v->regs.r10, MB_NET_WAIT_MOST);
+    bool waits = us;
+    int64_t result;
+
+    atomic_store(&v->woken, false);
+    result = vifs_wait(v->nets, v->index, v->regs.rdi, v->regs.rsi, (uint32_t)v->regs.rdx, &waits);
+    if (waits)
+        v->ops->wait(v, us);
+    return result;
+}

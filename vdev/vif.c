@@ -112,7 +112,7 @@ int vif_stop(struct vif *v, int error, const char *why)
     return error;
 }
 
-/* The packet's pieces: its headers, which are ours from now on, then the guest's. */
+/* The packet's pieces: its headers, or all of a short one, which are ours from now on, then the guest's. */
 struct builder {
     struct vif_queue *q;
     unsigned pieces;
@@ -126,14 +126,17 @@ static int add_segment(struct builder *b, const struct mb_net_segment *s)
     uint32_t n = 0;
     int err = 0;
 
+    if (!b->pieces)
+        *head = (struct net_piece){ .at = b->q->head };
+
     if (!s->bytes || s->bytes > b->left || s->flags & ~MB_NET_STAYS || !pmap_is_ram(pmap, GPA(s->gpa), s->bytes))
         return -EINVAL;
     b->left -= s->bytes;
-    if (!b->pieces) {
-        n = MIN(s->bytes, NET_HEAD);
-        *head = (struct net_piece){ .at = b->q->head, .bytes = n };
+    if (b->pieces <= 1 && (!b->pieces || head->bytes + s->bytes <= NET_HEAD)) {
+        n = MIN(s->bytes, NET_HEAD - head->bytes);
+        err = pmap_read(pmap, GPA(s->gpa), b->q->head + head->bytes, n);
+        head->bytes += n;
         b->pieces = 1;
-        err = pmap_read(pmap, GPA(s->gpa), b->q->head, n);
     }
     if (n < s->bytes)
         b->q->piece[b->pieces++] = (struct net_piece){
@@ -200,8 +203,8 @@ static int send_one(struct vif_queue *q, struct net_batch *batch)
     return 0;
 }
 
-/* send locked. The flush is the caller's, without it. */
-static int64_t run(struct vif_queue *q, struct net_batch *batch)
+/* send locked. The flush is the caller's, without it. *left: packets were submitted that did not go. */
+static int64_t run(struct vif_queue *q, struct net_batch *batch, bool *left)
 {
     uint32_t words[2], before = q->taken;
     int err = pmap_read(q->vif->all->pmap, q->ring, words, sizeof(words));
@@ -213,6 +216,7 @@ static int64_t run(struct vif_queue *q, struct net_batch *batch)
         err = send_one(q, batch);
     if (err == -EAGAIN)
         err = 0;
+    *left = q->taken != words[0];
     if (!err && q->taken != before)
         err = vif_put(q, offsetof(struct mb_net_ring, taken), q->taken);
     return err ? vif_stop(q->vif, err, "no memory is left for its ring") : (int64_t)(q->taken - before);
@@ -257,6 +261,7 @@ static void set_ring(struct vif_queue *q, struct gpa ring, uint32_t packets, uin
     q->pages = pages;
     q->taken = q->filled = q->posted = 0;
     q->full_since = 0;
+    q->waiter = 0; /* its time will end */
     spin_unlock(&q->receive);
     spin_unlock(&q->send);
 }
@@ -276,9 +281,8 @@ int64_t vifs_set_ring(struct vifs *v, uint64_t vif, uint64_t queue, struct gpa r
     return 0;
 }
 
-int64_t vifs_run(struct vifs *v, uint64_t vif, uint64_t queue)
+static int64_t call(struct vif_queue *q, bool *left)
 {
-    struct vif_queue *q = find(v, vif, queue);
     struct net_batch batch = { 0 };
     int64_t result;
 
@@ -288,7 +292,7 @@ int64_t vifs_run(struct vifs *v, uint64_t vif, uint64_t queue)
     if (atomic_load(&q->vif->stopped))
         result = -EPROTO;
     else
-        result = q->packets ? run(q, &batch) : -ENXIO;
+        result = q->packets ? run(q, &batch, left) : -ENXIO;
     spin_unlock(&q->send);
     net_flush(&q->vif->port, &batch);
     if (result >= 0)
@@ -296,20 +300,58 @@ int64_t vifs_run(struct vifs *v, uint64_t vif, uint64_t queue)
     return result;
 }
 
-void vifs_idle(struct vifs *v, unsigned vcpu)
+int64_t vifs_run(struct vifs *v, uint64_t vif, uint64_t queue)
+{
+    bool left;
+
+    return call(find(v, vif, queue), &left);
+}
+
+/* What was submitted in the vCPU's queues; but: this one was looked at already. */
+static void send_rest(struct vifs *v, unsigned vcpu, const struct vif_queue *but)
 {
     for (unsigned i = 0; i < v->count; i++) {
         struct vif_queue *q = v->vif[i]->queue[vcpu];
         struct net_batch batch = { 0 };
         uint32_t submitted;
+        bool left;
 
-        if (!q->packets || atomic_load(&q->vif->stopped) || !spin_trylock(&q->send))
+        if (q == but || !q->packets || atomic_load(&q->vif->stopped) || !spin_trylock(&q->send))
             continue; /* or another vCPU of it is at it */
         if (q->packets && !vif_get(q, offsetof(struct mb_net_ring, submitted), &submitted) && submitted != q->taken)
-            (void)run(q, &batch);
+            (void)run(q, &batch, &left);
         spin_unlock(&q->send);
         net_flush(&q->vif->port, &batch);
     }
+}
+
+void vifs_idle(struct vifs *v, unsigned vcpu)
+{
+    send_rest(v, vcpu, NULL);
+}
+
+/* Whoever fills a page afterwards sees the waiter. */
+static bool nothing_new(struct vif_queue *q, unsigned vcpu, uint32_t seen)
+{
+    bool nothing;
+
+    spin_lock(&q->receive);
+    nothing = q->packets && q->filled == seen;
+    q->waiter = nothing ? vcpu + 1 : 0;
+    spin_unlock(&q->receive);
+    return nothing;
+}
+
+int64_t vifs_wait(struct vifs *v, unsigned vcpu, uint64_t vif, uint64_t queue, uint32_t seen, bool *waits)
+{
+    struct vif_queue *q = find(v, vif, queue);
+    bool left = false;
+    int64_t result = call(q, &left);
+
+    *waits = *waits && result >= 0 && !left && nothing_new(q, vcpu, seen);
+    if (*waits)
+        send_rest(v, vcpu, q);
+    return result;
 }
 
 int64_t vifs_identify(struct vifs *v, uint64_t vif, struct gpa to)

@@ -21,6 +21,7 @@ struct vif_queue {
     uint32_t posted;           /* pages that are known to be there */
     uint64_t full_since;       /* TSC when it was first found without room, 0: it is not */
     _Atomic bool hungry;       /* somebody waits for its pages */
+    unsigned waiter;           /* vCPU that is to be woken when a page is filled, + 1; 0: none. Under receive */
     _Atomic bool waits;        /* its packets wait for another port's room */
     uint64_t work;             /* of the call that is being done */
     uint8_t head[NET_HEAD];    /* of the packet that is being sent; so are these */
@@ -43,6 +44,7 @@ struct vifs {
     bool share;                /* pages with other VMs */
     unsigned count, queues;
     void (*interrupt)(void *ctx); /* the device's; any processor, many at a time */
+    void (*wake)(void *ctx, unsigned vcpu); /* what it waits for has come (vifs_wait); likewise */
     void *ctx;
     struct vif *vif[VIF_MAX];
 };
@@ -67,3 +69,9 @@ void vifs_idle(struct vifs *v, unsigned vcpu);
 int64_t vifs_identify(struct vifs *v, uint64_t vif, struct gpa to);
 int64_t vifs_set_ring(struct vifs *v, uint64_t vif, uint64_t queue, struct gpa ring, uint64_t packets, uint64_t pages);
 int64_t vifs_run(struct vifs *v, uint64_t vif, uint64_t queue);
+/*
+ * vifs_run for a vCPU that then waits if it may, *waits, which is false afterwards if there is no reason to: an error,
+ * packets that were left, or pages beyond those that were seen filled. Else what it has in its other queues is sent, too,
+ * and wake is called once when a page is filled in this queue, maybe before this returns.
+ */
+int64_t vifs_wait(struct vifs *v, unsigned vcpu, uint64_t vif, uint64_t queue, uint32_t seen, bool *waits);

@@ -255,6 +255,20 @@ static int write_frame(struct writer *w, const struct net_frame *f, uint32_t nee
     return err ? err : write_filled(w, (w->n - 1) % AT_A_TIME + 1);
 }
 
+/* All of it is ours already, one piece for one page. */
+static bool is_short(const struct net_frame *f) { return f->pieces == 1 && !f->piece->pmap && f->bytes <= PAGE_SIZE; }
+
+static int write_short(struct writer *w, const struct net_frame *f)
+{
+    int err = begin_page(w, 1);
+
+    w->filled[0] = (struct mb_net_filled){ .bytes = (uint16_t)f->bytes, .pages = 1, .total = f->bytes,
+                                           .offload = f->offload };
+    if (!err)
+        err = pmap_write(w->pmap, GPA(w->page[0]), f->piece->at, f->bytes);
+    return err ? err : write_filled(w, 1);
+}
+
 /* Does the guest have so many pages for us? 0, -EAGAIN, or an error of the ring. receive locked. */
 static int look_for_pages(struct vif_queue *q, uint32_t needed)
 {
@@ -286,7 +300,7 @@ static int no_room(struct vif_queue *q)
 
 static int give(struct vif_queue *q, const struct net_frame *f)
 {
-    uint32_t needed = pages_for(f);
+    uint32_t needed = is_short(f) ? 1 : pages_for(f);
     struct writer w;
     int err;
 
@@ -299,7 +313,7 @@ static int give(struct vif_queue *q, const struct net_frame *f)
     w.q = q;
     w.pmap = q->vif->all->pmap;
     w.n = w.placed = w.held = w.run.bytes = 0;
-    err = write_frame(&w, f, needed);
+    err = is_short(f) ? write_short(&w, f) : write_frame(&w, f, needed);
     if (!err)
         err = vif_put(q, offsetof(struct mb_net_ring, filled), q->filled + needed);
     if (err) /* of its own memory: what was written so far is written over by the next */
@@ -359,16 +373,25 @@ int vif_frame(struct net_port *p, const struct net_frame *f)
     return err;
 }
 
-/* Guest: want, then filled; here: filled, then want. One of them sees the other's. */
-static bool is_wanted(struct vif_queue *q)
+/*
+ * Who waits for its pages is woken; true: an interrupt is wanted, too. Guest: want, then filled; here: filled, then want.
+ * One of them sees the other's.
+ */
+static bool tell(struct vif_queue *q)
 {
+    const struct vifs *all = q->vif->all;
+    unsigned waiter;
     uint32_t want = 0;
 
     atomic_thread_fence(memory_order_seq_cst);
     spin_lock(&q->receive);
+    waiter = q->waiter;
+    q->waiter = 0;
     if (q->packets)
         (void)vif_get(q, offsetof(struct mb_net_ring, want), &want);
     spin_unlock(&q->receive);
+    if (waiter)
+        all->wake(all->ctx, waiter - 1);
     return want & MB_NET_WANT_PACKETS;
 }
 
@@ -378,7 +401,7 @@ void vif_flush(struct net_port *p)
     bool wanted = false;
 
     for (uint64_t left = atomic_exchange(&v->filled, 0); left; left &= left - 1)
-        wanted |= is_wanted(v->queue[__builtin_ctzll(left)]);
+        wanted |= tell(v->queue[__builtin_ctzll(left)]);
     if (wanted)
         v->all->interrupt(v->all->ctx);
 }

@@ -33,6 +33,7 @@ struct vcpu_ops {
     void (*halt)(struct vcpu *v);                  /* HLT: not to run until something is pending */
     void (*spins)(struct vcpu *v);                 /* a loop of PAUSEs has lasted long (vcpu_spins_end) */
     void (*idle)(struct vcpu *v);                  /* the same whatever RFLAGS.IF says */
+    void (*wait)(struct vcpu *v, uint64_t us);     /* the same, but at most so long, or until it is woken */
     uint64_t (*balloon)(struct vcpu *v, uint64_t holds); /* pages the guest's balloon has; that it should have */
     void (*ring)(struct vcpu *v, const struct segment *s); /* its bell, in all other VMs that have it */
     uint64_t (*rung)(struct vcpu *v);              /* bells of its VM that have rung since it asked last, a bit each */
@@ -90,6 +91,7 @@ struct vcpu {
     struct apicv_state apicv;  /* what the processor was told last */
     unsigned apicv_due;        /* what apicv_due said last */
     struct vcpu_event event;   /* to inject next */
+    _Atomic bool woken;        /* what it waits for has come (ops->wait) */
     _Atomic unsigned nmis;     /* that wait: at most two, the one to be delivered and the one latched behind it */
     uint64_t misc_enable;
     struct vcpu_extra extra;

@@ -57,4 +57,4 @@ struct mirrorball_range {
 /* 12 to 14: shared segments, see include/mirrorball/segment.h. */
 
 /* Major version in the upper half: calls of an older major version may be gone. */
-#define MIRRORBALL_ABI_VERSION  0x00010005
+#define MIRRORBALL_ABI_VERSION  0x00010006

@@ -27,6 +27,7 @@ static struct pmap pmap[VMS];
 static struct vifs vifs[VMS];
 
 static void interrupt(void *ctx) { (void)ctx; }
+static void wake(void *ctx, unsigned vcpu) { (void)ctx; (void)vcpu; }
 
 static void must(bool so)
 {
@@ -45,6 +46,7 @@ static void begin(void)
         vifs[i].name = "fuzz";
         vifs[i].share = true;
         vifs[i].interrupt = interrupt;
+        vifs[i].wake = wake;
         vif = vifs_add(&vifs[i]);
         must(vif);
         memcpy(vif->port.mac, (uint8_t[]){ 0x52, 0x54, 0, 0, 0, (uint8_t)i }, 6);
@@ -70,12 +72,15 @@ static void step(uint8_t what, const uint8_t *at, size_t n)
 {
     static const uint64_t places[] = { RING, RING + 64, RING + 128, RING + 128 + 256, TABLE, TABLE + 16, MIB, MIB + 4096 };
     unsigned vm = what & 1;
+    bool waits = true;
 
     must(!pmap_write(&pmap[vm], GPA(places[what >> 1 & 7]), at, n));
     if (what & 16)
         (void)vifs_run(&vifs[vm], 0, 0);
     if (what & 32)
         vifs_idle(&vifs[vm], 0);
+    if (what & 128)
+        (void)vifs_wait(&vifs[vm], 0, 0, 0, what, &waits);
     if (what & 64)
         fake_cpu.tsc += 6 * fake_apic.khz;
     if ((what & 0xc0) == 0xc0)

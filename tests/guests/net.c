@@ -7,8 +7,8 @@
 
 /*
  * Argument "send": interfaces 0 and 1 are on one network; sends from 0 to 1 what is right and what is not, measures,
- * then lies, and at last breaks the ring of 0. Argument "watch": interface 0, with another VM's on the network; must see
- * nothing but what is for all, until a packet says that it is over.
+ * then lies, and at last breaks the ring of 0. Argument "watch": interface 0, with another VM's on the network; waits in
+ * the hypervisor, and must see nothing but what is for all, until a packet says that it is over.
  */
 #define PACKETS 64u
 #define PAGES   512u
@@ -79,12 +79,14 @@ static void post(struct side *s, uint32_t n)
         s->page[s->ring->posted % PAGES] = BUFFERS + (s->number * PAGES + s->ring->posted % PAGES) * PAGE_SIZE;
 }
 
+static bool is_new(const struct side *s) { return s->seen != *(volatile uint32_t *)&s->ring->filled; }
+
 /* Collects the next packet; its length, 0: there is none. */
 static uint32_t take(struct side *s)
 {
     uint32_t bytes = 0;
 
-    while (s->seen != *(volatile uint32_t *)&s->ring->filled) {
+    while (is_new(s)) {
         const struct mb_net_filled *f = &s->filled[s->seen % PAGES];
 
         if (f->pages && bytes)
@@ -293,6 +295,34 @@ static void lies(void)
     check("and comes", take(&side[1]), 60);
 }
 
+/* TSC ticks that the vCPU was away. */
+static uint64_t wait(const struct side *s, uint64_t us)
+{
+    uint64_t start = rdtsc();
+
+    (void)call(MIRRORBALL_CALL_NET_WAIT, s->number, 0, s->seen, us, 0);
+    return rdtsc() - start;
+}
+
+static void waits(void)
+{
+    uint64_t ms = wait(&side[1], 1000), longer = wait(&side[1], 5000), most = wait(&side[1], UINT64_MAX), none;
+
+    check_true("a wait lasts as long as it should", longer > 4 * ms && longer < 6 * ms);
+    check_true("but not for ever", most > 8 * ms && most < 12 * ms);
+    check("the call sends as any other", (uint64_t)send(&side[0], 60), 1);
+    none = wait(&side[1], 5000);
+    check_true("who has not seen what has come does not wait", none < ms / 2);
+    check("it is there", take(&side[1]), 60);
+    submit(&side[0], &(struct mb_net_packet){ .bytes = 60, .address = DATA });
+    check("a wait sends first", (uint64_t)call(MIRRORBALL_CALL_NET_WAIT, 0, 0, side[0].seen, 1000, 0), 1);
+    check("and that comes", take(&side[1]), 60);
+    submit(&side[0], &(struct mb_net_packet){ .bytes = 60, .address = DATA });
+    none = wait(&side[1], 5000);
+    check_true("what it has elsewhere ends it when it comes", none < ms / 2);
+    check("it does", take(&side[1]), 60);
+}
+
 static void broken(void)
 {
     const uint8_t all[6] = { 255, 255, 255, 255, 255, 255 };
@@ -313,6 +343,7 @@ static void broken(void)
 
 static void watch(void)
 {
+    uint64_t whole = wait(&side[0], MB_NET_WAIT_MOST), least = UINT64_MAX;
     unsigned others = 0, all = 0;
     bool over = false;
 
@@ -322,7 +353,10 @@ static void watch(void)
         uint32_t bytes = take(&side[0]);
 
         if (!bytes) {
-            __asm__ volatile("pause");
+            uint64_t ticks = wait(&side[0], MB_NET_WAIT_MOST);
+
+            if (is_new(&side[0]))
+                least = MIN(least, ticks);
             continue;
         }
         others += !(came[0] & 1);
@@ -333,6 +367,7 @@ static void watch(void)
     }
     check("what was for others", others, 0);
     check("what was for all", all, 2);
+    check_true("it was woken by a packet, not by time", least < whole - whole / 16);
 }
 
 void guest_main(const char *arguments)
@@ -348,6 +383,7 @@ void guest_main(const char *arguments)
     no_room();
     forbidden();
     lies();
+    waits();
     broken();
     finish();
 }

@@ -10,9 +10,11 @@
 
 #include "hypercalls/hypercalls.h"
 #include "include/mirrorball/hypercall.h"
+#include "include/mirrorball/net.h"
 #include "include/mirrorball/segment.h"
 #include "numa/segment.h"
 #include "tests/unit/vcpu_fake.h"
+#include "vdev/vif.h"
 
 static int64_t call_with(uint64_t number, uint64_t rdi, uint64_t rsi)
 {
@@ -183,6 +185,50 @@ static void test_idle_and_balloon(void **state)
     assert_int_equal(world.balloon, 123);
 }
 
+#define RING_AT 0x10000ul
+
+static int64_t wait_for(uint64_t queue, uint64_t filled, uint64_t us)
+{
+    world.waited_us = 0;
+    vcpu.woken = true;                         /* by what an earlier wait was for */
+    vcpu.regs.rax = MIRRORBALL_CALL_NET_WAIT;
+    vcpu.regs.rdi = 0;
+    vcpu.regs.rsi = queue;
+    vcpu.regs.rdx = filled;
+    vcpu.regs.r10 = us;
+    hypercall_handle(&vcpu);
+    return (int64_t)vcpu.regs.rax;
+}
+
+/* As long as the guest says, but within bounds; not at all after an error, or for what is there. */
+static void test_net_wait(void **state)
+{
+    static struct vifs nets;
+    struct vif *vif;
+
+    vifs_init(&nets, 1);
+    nets.pmap = &guest;
+    nets.name = "test";
+    vif = vifs_add(&nets);
+    assert_int_equal(net_attach(net_named("lan"), &vif->port), 0);
+    vcpu.nets = &nets;
+    assert_int_equal(wait_for(0, 0, 50), -ENXIO);
+    assert_int_equal(world.waited_us, 0);
+    assert_int_equal(vifs_set_ring(&nets, 0, 0, GPA(RING_AT), 8, 8), 0);
+    assert_int_equal(wait_for(0, 0, 50), 0);
+    assert_int_equal(world.waited_us, 50);
+    assert_false(vcpu.woken);
+    assert_int_equal(wait_for(0, 0, UINT64_MAX), 0);
+    assert_int_equal(world.waited_us, MB_NET_WAIT_MOST);
+    assert_int_equal(wait_for(0, 1, 50), 0);
+    assert_int_equal(world.waited_us, 0);
+    assert_int_equal(wait_for(0, 0, 0), 0);
+    assert_int_equal(world.waited_us, 0);
+    assert_int_equal(wait_for(1, 0, 50), -ENODEV);
+    assert_int_equal(world.waited_us, 0);
+    vifs_destroy(&nets);
+}
+
 #define INFO_AT 0x2000ul
 
 static void test_segments(void **state)
@@ -229,6 +275,7 @@ int main(void)
         cmocka_unit_test_setup(test_bad_arrays, vcpu_setup),
         cmocka_unit_test_setup(test_lies, vcpu_setup),
         cmocka_unit_test_setup(test_idle_and_balloon, vcpu_setup),
+        cmocka_unit_test_setup(test_net_wait, vcpu_setup),
         cmocka_unit_test_setup(test_segments, vcpu_setup),
     };
 

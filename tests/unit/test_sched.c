@@ -396,6 +396,80 @@ static void test_post(void **state)
     assert_int_equal(s->vcpu.look_at, 0);
 }
 
+/* For a packet, say; or until an interrupt, whatever IF says, or the end of its time. */
+static void test_wait(void **state)
+{
+    struct slot *s = &slots[0][0];
+    uint64_t start;
+
+    sched_add(s);
+    vmwrite(VMCS_GUEST_RFLAGS, RFLAGS_FIXED);
+    sched_wait(&s->vcpu, 3000);
+    assert_false(runnable(s));
+    fake_apic.ipis = 0;
+    sched_wake(s);
+    assert_true(runnable(s));
+    assert_int_equal(s->state, VCPU_RUNNABLE);
+    s->vcpu.woken = false;
+    sched_wait(&s->vcpu, 3000);
+    assert_false(runnable(s));
+    pending[0][0] = true;
+    assert_true(runnable(s));
+    pending[0][0] = s->vcpu.woken = false;
+    start = fake_cpu.tsc;
+    sched_wait(&s->vcpu, 3000);
+    fake_cpu.tsc = start + 3 * MS - 1000;      /* each look at the clock takes a little */
+    run_due(queue_mine());
+    assert_false(runnable(s));
+    fake_cpu.tsc += 2000;
+    run_due(queue_mine());
+    assert_true(runnable(s));
+    sched_wake(s);                             /* too late: a halt is only ended by an interrupt */
+    halts_with(RFLAGS_FIXED | RFLAGS_IF);
+    assert_int_equal(fake_apic.ipis, 0);
+}
+
+/* Its pCPU hears of it, and of nothing if it does not wait. INIT ends all that was. */
+static void test_wake_from_elsewhere(void **state)
+{
+    struct slot *s = &slots[0][0];
+
+    s->vcpu.cpu = 3;
+    sched_wake(s);
+    assert_int_equal(fake_apic.ipis, 0);
+    s->vcpu.woken = false;
+    sched_wait(&s->vcpu, 3000);
+    sched_wake(s);
+    assert_int_equal(fake_apic.ipis, 1);
+    assert_int_equal(fake_apic.ipi_vector, VECTOR_POST);
+    s->vcpu.woken = false;
+    ask(s, REQUEST_INIT);
+    ask(s, REQUEST_SIPI);
+    sched_wake(s);
+    assert_int_equal(fake_apic.ipis, 1);
+    halts_with(RFLAGS_FIXED | RFLAGS_IF);
+}
+
+static void nobody_runs(void) { fail(); }
+
+/* Its processor is another's meanwhile, and its own again when that one has sent to it and waits itself. */
+static void test_waits_for_each_other(void **state)
+{
+    struct slot *a = &slots[0][0], *b = &slots[1][0];
+
+    sched_add(a);
+    sched_add(b);
+    load(queue_mine(), a, fake_cpu.tsc);
+    sched_wait(&a->vcpu, 3000);
+    assert_ptr_equal(sched_resume(&a->vcpu), &b->vcpu.regs);
+    sched_wake(a);
+    sched_wait(&b->vcpu, 3000);
+    fake_cpu.halt = nobody_runs;
+    assert_ptr_equal(sched_resume(&b->vcpu), &a->vcpu.regs);
+    assert_int_equal(b->state, VCPU_HALTED);
+    assert_int_equal(fake_cpu.halts, 0);
+}
+
 static void sipi_comes(struct slot *s)
 {
     s->requests = REQUEST_SIPI;
@@ -774,6 +848,9 @@ int main(void)
         cmocka_unit_test_setup(test_goes_on_without_a_look, setup),
         cmocka_unit_test_setup(test_goes_on_from_the_short_way, setup),
         cmocka_unit_test_setup(test_post, setup),
+        cmocka_unit_test_setup(test_wait, setup),
+        cmocka_unit_test_setup(test_wake_from_elsewhere, setup),
+        cmocka_unit_test_setup(test_waits_for_each_other, setup),
         cmocka_unit_test_setup(test_prepared_entry_happens, setup),
         cmocka_unit_test_setup(test_timer_wakes, setup),
         cmocka_unit_test_setup(test_halted_gives_way, setup),

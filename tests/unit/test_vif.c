@@ -34,10 +34,19 @@ static struct pmap pmap[2];
 static struct vifs vifs[2];
 static uint32_t submitted[2], posted[2], seen[2];
 static unsigned interrupts[2];
+static unsigned woken;            /* vCPUs of VM 1 that were: a bit each */
+static void (*waking)(void);      /* looks at what is so at that time */
 static uint8_t mac[2][6] = { { 0x52, 0x54, 0, 0, 0, 1 }, { 0x52, 0x54, 0, 0, 0, 2 } };
 static uint8_t packet[2 * MIB], came[2 * MIB];
 
 static void interrupt(void *ctx) { ++*(unsigned *)ctx; }
+
+static void wake(void *ctx, unsigned vcpu)
+{
+    woken |= ctx == &interrupts[1] ? BIT(vcpu) : 0;
+    if (waking)
+        waking();
+}
 
 static void put(unsigned vm, uint64_t gpa, const void *from, size_t n)
 {
@@ -70,13 +79,15 @@ static void make_vm(unsigned i)
     vifs[i].name = "test";
     vifs[i].share = true;
     vifs[i].interrupt = interrupt;
+    vifs[i].wake = wake;
     vifs[i].ctx = &interrupts[i];
     vif = vifs_add(&vifs[i]);
     snprintf(name, sizeof(name), "test/%u", i);
     strcpy(vif->port.name, name);
     memcpy(vif->port.mac, mac[i], 6);
     assert_int_equal(net_attach(net_named("lan"), &vif->port), 0);
-    submitted[i] = posted[i] = seen[i] = interrupts[i] = 0;
+    submitted[i] = posted[i] = seen[i] = interrupts[i] = woken = 0;
+    waking = NULL;
     assert_int_equal(vifs_set_ring(&vifs[i], 0, 0, GPA(RING), PACKETS, PAGES), 0);
     put32(i, AT_WORD(want), MB_NET_WANT_PACKETS | MB_NET_WANT_ROOM);
 }
@@ -533,6 +544,98 @@ static void who_idles_sends_what_it_has(void **state)
     assert_int_equal(word(0, AT_WORD(taken)), 1);
 }
 
+static bool waits(unsigned vm, unsigned vcpu, uint64_t queue, uint32_t known, int64_t result)
+{
+    bool may = true;
+
+    assert_int_equal(vifs_wait(&vifs[vm], vcpu, 0, queue, known, &may), result);
+    return may;
+}
+
+static void there_is_what_it_waits_for(void) { assert_int_equal(word(1, AT_WORD(filled)), 1); }
+
+/* Woken once, by what is there already, whether or not an interrupt is wanted. */
+static void who_waits_is_woken_by_a_packet(void **state)
+{
+    post(1, 4);
+    put32(1, AT_WORD(want), 0);
+    waking = there_is_what_it_waits_for;
+    assert_true(waits(1, 1, 0, 0, 0));
+    assert_int_equal(woken, 0);
+    assert_int_equal(send_plain(60), 1);
+    assert_int_equal(woken, BIT(1));
+    assert_int_equal(interrupts[1], 0);
+    waking = NULL;
+    woken = 0;
+    assert_int_equal(send_plain(60), 1);       /* it waits no more */
+    assert_int_equal(woken, 0);
+    assert_true(waits(1, 0, 0, 2, 0));
+    put32(1, AT_WORD(want), MB_NET_WANT_PACKETS);
+    assert_int_equal(send_plain(60), 1);
+    assert_int_equal(woken, BIT(0));
+    assert_int_equal(interrupts[1], 1);
+}
+
+static void nobody_waits_for_what_is_there(void **state)
+{
+    post(1, 4);
+    assert_int_equal(send_plain(60), 1);
+    assert_false(waits(1, 0, 0, 0, 0));
+    assert_true(waits(1, 0, 0, 1, 0));
+    assert_false(waits(1, 0, 0, 0, 0));        /* and that it has waited before is forgotten */
+    assert_int_equal(send_plain(60), 1);
+    assert_int_equal(woken, 0);
+}
+
+/* What it has submitted goes first; who may not wait has called like any other. */
+static void who_waits_sends(void **state)
+{
+    const struct mb_net_packet p = { .bytes = 60, .address = DATA };
+    bool may = false;
+
+    post(1, 4);
+    put(0, DATA, packet, 60);
+    submit(0, &p);
+    submit(0, &p);
+    assert_true(waits(0, 0, 0, 0, 2));
+    expect(60, 1);
+    expect(60, 1);
+    submit(0, &p);
+    assert_int_equal(vifs_set_ring(&vifs[0], 0, 1, GPA(RING + 0x8000), PACKETS, PAGES), 0);
+    assert_true(waits(0, 0, 1, 0, 0));         /* for another queue: its own is sent, too */
+    expect(60, 1);
+    submit(0, &p);
+    assert_int_equal(vifs_wait(&vifs[0], 0, 0, 0, 0, &may), 1);
+    assert_false(may);
+}
+
+/* Its driver has to know: of packets that were left, of what is wrong. */
+static void nobody_waits_with_trouble(void **state)
+{
+    const struct mb_net_packet p = { .bytes = 60, .address = DATA };
+
+    put(0, DATA, packet, 60);
+    submit(0, &p);
+    assert_false(waits(0, 0, 0, 0, 0));        /* there is no room */
+    post(1, 1);
+    assert_true(waits(0, 0, 0, 0, 1));
+    assert_false(waits(0, 0, 2, 0, -ENODEV));
+    assert_false(waits(0, 0, 1, 0, -ENXIO));
+    put32(0, AT_WORD(submitted), submitted[0] + PACKETS + 1);
+    assert_false(waits(0, 0, 0, 0, -EPROTO));
+}
+
+/* A ring that is gone wakes nobody. */
+static void a_new_ring_has_no_waiters(void **state)
+{
+    assert_true(waits(1, 0, 0, 0, 0));
+    assert_int_equal(vifs_set_ring(&vifs[1], 0, 0, GPA(RING), PACKETS, PAGES), 0);
+    put32(1, AT_WORD(posted), 0);
+    post(1, 4);
+    assert_int_equal(send_plain(60), 1);
+    assert_int_equal(woken, 0);
+}
+
 /* As much as fits, in all shapes, with and without sharing; what arrives is what was sent, and no page is lost. */
 static void anything_arrives_whole(void **state)
 {
@@ -573,6 +676,7 @@ static void anything_arrives_whole(void **state)
 static void noise_harms_nobody(void **state)
 {
     uint8_t *noise = malloc(4096);
+    bool waits;
 
     for (unsigned turn = 0; turn < 3000; turn++) {
         for (unsigned i = 0; i < 4096; i++)
@@ -586,6 +690,8 @@ static void noise_harms_nobody(void **state)
                     .segments = (uint16_t)fake_below(4), .address = TABLE }, 32);
             (void)run(vm);
             vifs_idle(&vifs[vm], 0);
+            waits = true;
+            (void)vifs_wait(&vifs[vm], 0, 0, 0, fake_below(PAGES), &waits);
         }
         fake_cpu.tsc += fake_below(3) * 6 * fake_apic.khz;
         if (!fake_below(8)) {
@@ -607,7 +713,9 @@ int main(void)
         T(a_sender_waits_and_is_told), T(but_not_for_ever), T(who_has_no_ring_loses_its_own),
         T(another_queue_takes_over), T(nonsense_is_counted_and_gone), T(a_broken_ring_stops_its_owner_alone),
         T(pages_that_are_none_stop_the_receiver_alone), T(more_pages_than_the_ring_has_stop_it_too),
-        T(rings_are_checked), T(who_idles_sends_what_it_has), T(anything_arrives_whole), T(noise_harms_nobody),
+        T(rings_are_checked), T(who_idles_sends_what_it_has), T(who_waits_is_woken_by_a_packet),
+        T(nobody_waits_for_what_is_there), T(who_waits_sends), T(nobody_waits_with_trouble),
+        T(a_new_ring_has_no_waiters), T(anything_arrives_whole), T(noise_harms_nobody),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

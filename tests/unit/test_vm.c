@@ -48,6 +48,7 @@ unsigned sched_choose(const struct cpu_set *allowed, int first)
 void sched_leave(unsigned cpu) { places[cpu]--; }
 void sched_add(struct slot *slot) { added[adds++] = slot; }
 void sched_kick(unsigned cpu) { kicks++; }
+void sched_wake(struct slot *slot) { }
 void sched_breathe(void) { breaths++; }
 uint64_t sched_ran(const struct slot *s) { return s->share.ran; }
 void sched_end(void) { ends++; }

@@ -40,6 +40,7 @@ static struct {
     unsigned taken, hypercalls, halts, spins, idles, stops;
     const struct segment *rang;                    /* the bell that the guest has rung last */
     uint64_t rung;                                 /* those that have rung for it */
+    uint64_t waited_us;                            /* the last wait that was asked for; no time passes */
     uint64_t balloon, balloon_wanted;              /* that the guest has told, that it is to have */
     char why[300];
     uint64_t wallclock;
@@ -125,6 +126,7 @@ static void op_halt(struct vcpu *v)
 
 static void op_spins(struct vcpu *v) { (void)v; world.spins++; }
 static void op_idle(struct vcpu *v) { (void)v; world.idles++; }
+static void op_wait(struct vcpu *v, uint64_t us) { (void)v; world.waited_us = us; }
 static uint64_t op_wallclock(struct vcpu *v) { (void)v; return world.wallclock; }
 
 static int op_take(struct vcpu *v)
@@ -164,7 +166,8 @@ static uint64_t op_balloon(struct vcpu *v, uint64_t holds)
 static const struct vcpu_ops fake_ops = {
     .pio_read = op_pio_read, .pio_write = op_pio_write, .mmio_read = op_mmio_read, .mmio_write = op_mmio_write,
     .msr_read = op_msr_read, .msr_write = op_msr_write, .cr8 = op_cr8, .set_cr8 = op_set_cr8, .pending = op_pending,
-    .take_interrupt = op_take, .hypercall = op_hypercall, .halt = op_halt, .spins = op_spins, .idle = op_idle, .balloon = op_balloon,
+    .take_interrupt = op_take, .hypercall = op_hypercall, .halt = op_halt, .spins = op_spins, .idle = op_idle,
+    .wait = op_wait, .balloon = op_balloon,
     .ring = op_ring, .rung = op_rung,
     .stop = op_stop, .wallclock = op_wallclock,
 };
