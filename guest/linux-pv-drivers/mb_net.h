@@ -53,6 +53,7 @@ struct mb_queue {
 	u64 called;			/* when the last call was, ns */
 	u64 waiting_since;		/* the first of those that wait, ns */
 	enum mb_haste haste;		/* of those */
+	unsigned long polled;		/* when a busy poll made one, jiffies */
 	struct sk_buff *skb[PACKETS];
 	struct mb_net_segment (*table)[SEGMENTS];
 	struct mb_counts sent;
@@ -66,7 +67,8 @@ struct mb_queue {
 	struct page *clump;		/* of which the last clump_left are still to be posted */
 	unsigned int clump_left;
 	struct mb_counts received;
-	u64 copied;
+	u64 copied, waits;
+	bool polls_again;		/* a socket's busy poll, not for the first time since it began */
 	struct u64_stats_sync sent_sync, received_sync;
 };
 
@@ -76,6 +78,7 @@ struct mb_nic {
 	unsigned int index;
 	int irq;
 	bool broken;			/* the hypervisor refuses its rings */
+	bool no_wait;			/* it has no MIRRORBALL_CALL_NET_WAIT */
 	unsigned int later_us;
 	unsigned int queues;
 	struct mb_net_identity identity;
@@ -88,6 +91,7 @@ static inline struct mb_nic *mb_nic_of(const struct net_device *dev)
 }
 
 /* mb_net_queue.c: packets there and back. */
+extern unsigned int mb_net_poll_us;
 netdev_tx_t mb_net_xmit(struct sk_buff *skb, struct net_device *dev);
 int mb_net_poll(struct napi_struct *napi, int budget);
 enum hrtimer_restart mb_net_timer(struct hrtimer *timer);

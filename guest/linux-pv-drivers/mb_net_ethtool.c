@@ -39,6 +39,7 @@ void mb_net_get_stats64(struct net_device *dev, struct rtnl_link_stats64 *s)
 
 static const char names[][ETH_GSTRING_LEN] = {
 	"tx_calls", "tx_later", "tx_packets", "tx_bytes", "rx_packets", "rx_bytes", "rx_copied",
+	"rx_waits",
 };
 
 static int mb_net_get_sset_count(struct net_device *dev, int set)
@@ -74,6 +75,7 @@ static void mb_net_get_ethtool_stats(struct net_device *dev, struct ethtool_stat
 		*data++ = q->received.packets;
 		*data++ = q->received.bytes;
 		*data++ = q->copied;
+		*data++ = q->waits;
 	}
 }
 

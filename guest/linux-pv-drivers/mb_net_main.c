@@ -21,6 +21,10 @@ static unsigned int later_us = 100;
 module_param(later_us, uint, 0444);
 MODULE_PARM_DESC(later_us, "how close calls follow on each other, in microseconds; ethtool -C tx-usecs changes it");
 
+unsigned int mb_net_poll_us = 50;
+module_param_named(poll_us, mb_net_poll_us, uint, 0644);
+MODULE_PARM_DESC(poll_us, "how long one busy poll of a socket lets the vCPU wait for a packet, in microseconds");
+
 /* ---- up and down */
 
 static void free_queue(struct mb_queue *q)
@@ -65,6 +69,7 @@ static int alloc_queue(struct mb_queue *q)
 	q->posted = 0;
 	q->seen = 0;
 	q->called = 0;
+	q->polled = jiffies - 2;
 	return 0;
 }
 

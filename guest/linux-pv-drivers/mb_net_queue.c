@@ -3,7 +3,9 @@
 /* Packets there and back: docs/net.md of Mirrorball's tree tells of the ring. */
 #include <linux/etherdevice.h>
 #include <linux/pagemap.h>
+#include <linux/sched/stat.h>
 #include <linux/virtio_net.h>
+#include <net/busy_poll.h>
 #include <net/tcp.h>
 
 #include "mb_net.h"
@@ -38,10 +40,26 @@ static void reclaim(struct mb_queue *q, int budget)
 		netif_tx_wake_queue(txq_of(q));
 }
 
+/* A busy poll has just sent and waited, and one more is likely to come. */
+static bool is_polled(const struct mb_queue *q)
+{
+	return jiffies - q->polled < 2;
+}
+
 static void call_later(struct mb_queue *q, u64 ns)
 {
 	if (!hrtimer_active(&q->timer) || ktime_to_ns(hrtimer_get_remaining(&q->timer)) > (s64)ns)
 		hrtimer_start(&q->timer, ns_to_ktime(ns), HRTIMER_MODE_REL_PINNED);
+}
+
+static void after_call(struct mb_queue *q, long result, int budget)
+{
+	if (result < 0)
+		give_up(q->nic, result);
+	q->waiting_bytes = 0;
+	reclaim(q, budget);
+	if (q->done != q->submitted)
+		call_later(q, RETRY_NS);
 }
 
 /* Until all is taken, or nothing more is for now: then an interrupt or the timer tells when to try again. */
@@ -53,26 +71,23 @@ static void call(struct mb_queue *q, int budget)
 		n = mirrorball_call(MIRRORBALL_CALL_NET_RUN, q->nic->index, q->index);
 		q->calls++;
 	} while (n > 0 && READ_ONCE(q->ring->taken) != q->submitted);
-	if (n < 0)
-		give_up(q->nic, n);
 	q->called = ktime_get_ns();
-	q->waiting_bytes = 0;
-	reclaim(q, budget);
-	if (q->done != q->submitted)
-		call_later(q, RETRY_NS);
+	after_call(q, n, budget);
 }
 
 /*
  * Packets that follow closely on each other share a call: at the latest the timer makes it, earlier the hypervisor
  * looks itself when the vCPU has nothing to do. Urgent is who comes a while after the last call. A stream's first
  * packet waits for more of it. Acknowledgements wait, too, and the timer gives them more time: mostly the vCPU halts
- * before, when it has read what they are for.
+ * before, when it has read what they are for. A queue that is polled busily leaves the call to the poll that is to come.
  */
 static void call_or_wait(struct mb_queue *q, int budget)
 {
 	static const unsigned int times[] = { [HASTE_ACKS] = 1, [HASTE_BULK] = 2, [HASTE_URGENT] = 1 };
-	u64 later = READ_ONCE(q->nic->later_us) * NSEC_PER_USEC * times[q->haste];
-	u64 since = ktime_get_ns() - (q->haste == HASTE_URGENT ? q->called : q->waiting_since);
+	u64 later = READ_ONCE(q->nic->later_us) * NSEC_PER_USEC * times[q->haste], since = 0;
+
+	if (!is_polled(q))
+		since = ktime_get_ns() - (q->haste == HASTE_URGENT ? q->called : q->waiting_since);
 
 	if (since >= later || q->waiting_bytes >= LATER_BYTES || q->submitted - q->done >= PACKETS / 2) {
 		call(q, budget);
@@ -151,7 +166,7 @@ static void push(struct mb_queue *q, struct sk_buff *skb)
 		p->address = virt_to_phys(skb->data);
 	}
 	set_offload(skb, &p->offload);
-	if (q->submitted == q->done)
+	if (q->submitted == q->done && !is_polled(q))
 		q->waiting_since = ktime_get_ns();
 	q->haste = max(q->haste, haste_of(skb));
 	q->skb[place] = skb;
@@ -365,8 +380,19 @@ static bool apply_offload(struct sk_buff *skb, const struct mb_net_offload *o)
 	return !virtio_net_hdr_to_skb(skb, &h, true);
 }
 
+/* One that comes alone is spared the search for others that it might be merged with. */
+static void pass_on(struct mb_queue *q, struct sk_buff *skb, bool alone)
+{
+	if (!alone || q->napi.gro_bitmask || q->napi.rx_count) {
+		napi_gro_receive(&q->napi, skb);
+		return;
+	}
+	skb_mark_napi_id(skb, &q->napi);
+	netif_receive_skb(skb);
+}
+
 /* The next packet; what is wrong with it loses it alone. */
-static void receive_one(struct mb_queue *q, const struct mb_net_filled *first, unsigned int pages)
+static void receive_one(struct mb_queue *q, const struct mb_net_filled *first, unsigned int pages, bool alone)
 {
 	u32 copied = 0;
 	struct sk_buff *skb = begin_skb(q, &copied);
@@ -387,7 +413,7 @@ static void receive_one(struct mb_queue *q, const struct mb_net_filled *first, u
 	}
 	skb->protocol = eth_type_trans(skb, q->nic->dev);
 	skb_record_rx_queue(skb, q->index);
-	napi_gro_receive(&q->napi, skb);
+	pass_on(q, skb, alone);
 }
 
 static int receive(struct mb_queue *q, int budget)
@@ -403,7 +429,7 @@ static int receive(struct mb_queue *q, int budget)
 			q->seen = filled;
 			break;
 		}
-		receive_one(q, &first, first.pages);
+		receive_one(q, &first, first.pages, q->seen + first.pages == filled);
 		q->seen += first.pages;
 	}
 	refill(q);
@@ -415,10 +441,10 @@ static void send_waiting(struct mb_queue *q, int budget)
 {
 	__netif_tx_lock(txq_of(q), smp_processor_id());
 	reclaim(q, budget);
-	if (q->done == q->submitted && !is_short_of_pages(q))
-		hrtimer_try_to_cancel(&q->timer); /* it would wake the vCPU for nothing */
-	else if (q->done != q->submitted && !READ_ONCE(q->nic->broken))
+	if (q->done != q->submitted && !READ_ONCE(q->nic->broken))
 		call_or_wait(q, budget);
+	else if (q->done == q->submitted && !is_short_of_pages(q) && !is_polled(q))
+		hrtimer_try_to_cancel(&q->timer); /* it would wake the vCPU for nothing */
 	__netif_tx_unlock(txq_of(q));
 }
 
@@ -432,11 +458,74 @@ static void want(struct mb_queue *q, u32 more)
 	WRITE_ONCE(q->ring->want, MB_NET_WANT_ROOM | more);
 }
 
+/*
+ * One call sends, and lets the vCPU wait until something comes: a packet, an interrupt, the end of the time. There must be
+ * nothing else for this CPU to do, and what an interrupt brings after that was looked at has to end the wait.
+ * -ENOSYS: it cannot wait.
+ */
+static long call_and_wait(struct mb_queue *q)
+{
+	u32 us = READ_ONCE(mb_net_poll_us);
+	long result = -ENOSYS;
+
+	if (!us || q->nic->no_wait)
+		return -ENOSYS;
+	local_irq_disable();
+	if (single_task_running() && !need_resched() && !local_softirq_pending()) {
+		result = mirrorball_call4(MIRRORBALL_CALL_NET_WAIT, q->nic->index, q->index, q->seen, us);
+		q->waits++;
+		q->nic->no_wait = result == -ENOSYS;
+	}
+	local_irq_enable();
+	return result;
+}
+
+/* What was left to the poll that was to come is sent now. */
+static void send_and_wait(struct mb_queue *q, int budget)
+{
+	long result = call_and_wait(q);
+
+	__netif_tx_lock(txq_of(q), smp_processor_id());
+	if (result != -ENOSYS) {
+		q->polled = jiffies;
+		after_call(q, result, budget);
+	} else if (q->done != q->submitted) {
+		call(q, budget);
+	}
+	__netif_tx_unlock(txq_of(q));
+}
+
+/*
+ * A socket has nothing to read and polls, again and again while it may wait: who may not polls once only, so the first
+ * time does not. Interrupts are off (not wanted) until the last poll after it, which is an ordinary one.
+ */
+static int poll_busily(struct mb_queue *q, int budget)
+{
+	int n;
+
+	if (!q->polls_again) {
+		q->polls_again = true;
+		want(q, 0);
+	} else if (!has_news(q) && !READ_ONCE(q->nic->broken)) {
+		send_and_wait(q, budget);
+	}
+	if (!has_news(q))
+		return 0;
+	n = receive(q, budget);
+	if (q->napi.gro_bitmask)
+		napi_gro_flush(&q->napi, false);	/* the next poll may be one that waits */
+	return n;
+}
+
 int mb_net_poll(struct napi_struct *napi, int budget)
 {
 	struct mb_queue *q = container_of(napi, struct mb_queue, napi);
-	int n = receive(q, budget);
+	int n;
 
+	if (test_bit(NAPI_STATE_IN_BUSY_POLL, &napi->state))
+		return poll_busily(q, budget);
+	q->polls_again = false;
+	n = receive(q, budget);
 	send_waiting(q, budget);
 	if (n == budget || !napi_complete_done(napi, n))
 		return n;
