@@ -459,24 +459,43 @@ static void want(struct mb_queue *q, u32 more)
 }
 
 /*
- * One call sends, and lets the vCPU wait until something comes: a packet, an interrupt, the end of the time. There must be
- * nothing else for this CPU to do, and what an interrupt brings after that was looked at has to end the wait.
+ * MIRRORBALL_CALL_NET_WAIT, with interrupts on: as before a HLT, STI lets none in before the instruction behind it, and
+ * one that is pending then ends the wait.
+ */
+static long enable_irqs_and_wait(struct mb_queue *q, u32 us)
+{
+	register unsigned long r10 asm("r10");
+	long result;
+
+	trace_hardirqs_on();
+	r10 = us;
+	asm volatile("sti; vmcall" : "=a" (result)
+		     : "a" (MIRRORBALL_CALL_NET_WAIT), "D" ((unsigned long)q->nic->index),
+		       "S" ((unsigned long)q->index), "d" ((unsigned long)q->seen), "r" (r10)
+		     : "memory", "cc");
+	return result;
+}
+
+/*
+ * One call sends, and lets the vCPU wait until something comes: a packet, an interrupt, the end of the time. There must
+ * be nothing else for this CPU to do, and what an interrupt brings after that was looked at has to end the wait.
  * -ENOSYS: it cannot wait.
  */
 static long call_and_wait(struct mb_queue *q)
 {
 	u32 us = READ_ONCE(mb_net_poll_us);
-	long result = -ENOSYS;
+	long result;
 
 	if (!us || q->nic->no_wait)
 		return -ENOSYS;
 	local_irq_disable();
-	if (single_task_running() && !need_resched() && !local_softirq_pending()) {
-		result = mirrorball_call4(MIRRORBALL_CALL_NET_WAIT, q->nic->index, q->index, q->seen, us);
-		q->waits++;
-		q->nic->no_wait = result == -ENOSYS;
+	if (!single_task_running() || need_resched() || local_softirq_pending()) {
+		local_irq_enable();
+		return -ENOSYS;
 	}
-	local_irq_enable();
+	q->waits++;
+	result = enable_irqs_and_wait(q, us);
+	q->nic->no_wait = result == -ENOSYS;
 	return result;
 }
 

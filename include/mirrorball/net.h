@@ -115,8 +115,8 @@ struct mb_net_identity {
 /*
  * The same, and then the vCPU waits, its processor being others' meanwhile, for who would poll the queue: until `filled`
  * is no longer what the guest has seen of it, or an interrupt is pending, whatever RFLAGS.IF says, or so much time is
- * over; it may end earlier. With interrupts off nothing that the guest has looked at before can come unseen. What the
- * vCPU has submitted elsewhere is sent, too, as when it halts. No interrupt needs to be wanted for it.
+ * over; it may end earlier. With interrupts off, or right behind an STI, nothing can come unseen that the guest has
+ * looked for before. What the vCPU has submitted elsewhere is sent, too, as when it halts. No interrupt need be wanted.
  * rdi: interface, rsi: queue, rdx: `filled` as the guest knows it, r10: microseconds, MB_NET_WAIT_MOST if it is more.
  * Result and errors are those of MIRRORBALL_CALL_NET_RUN. It does not wait after an error, or when packets were left.
  * Since version 0x00010006.
