@@ -10,13 +10,18 @@
  *   net skip ADDRESS FILE N    sendfile, and the other end drops what comes without looking at it, as iperf3 can
  *   net echo ADDRESS N BYTES   round trips
  *   net none                   nothing, said in the same way
+ *   net big INTERFACE BYTES    it takes and gives TCP packets of that size (over IPv6: jumbograms), as ip-link's
+ *                              gso_max_size and gro_max_size do
  *   net stats INTERFACE        what its driver counts, as ethtool -S prints it
- *   net trace send|echo ...    the same with two stops for Bochs' debugger (magic_break): at the half of it, and 4 MiB or
- *                              20 round trips later
+ *   net trace send|file|skip|echo ...  the same with two stops for Bochs' debugger (magic_break): at the half of it,
+ *                              and 4 MiB or 20 round trips later
  */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/ethtool.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -56,6 +61,14 @@ static void stop_if(int here)
 {
     if (traced && here)
         __asm__ volatile("xchgw %bx, %bx");
+}
+
+/* Some of `all` bytes were sent. */
+static void stop_between(uint64_t before, uint64_t now, uint64_t all)
+{
+    uint64_t first = all / 2, second = first + TRACED_MIB * MIB;
+
+    stop_if((before < first && now >= first) || (before < second && now >= second));
 }
 
 static uint64_t add_up(uint64_t sum, const char *at, size_t n)
@@ -108,14 +121,31 @@ static void answer(int fd)
     }
 }
 
-static void serve(void)
+/* An address of either family. */
+union address { struct sockaddr any; struct sockaddr_in four; struct sockaddr_in6 six; };
+
+/* NULL: any address. */
+static socklen_t set_address(union address *to, int family, const char *text)
 {
-    struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(PORT) };
-    int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1, peer;
+    memset(to, 0, sizeof(*to));
+    to->any.sa_family = (sa_family_t)family;
+    to->four.sin_port = htons(PORT); /* IPv6 has it at the same place */
+    if (text && inet_pton(family, text, family == AF_INET6 ? (void *)&to->six.sin6_addr : &to->four.sin_addr) != 1)
+        die(text);
+    return family == AF_INET6 ? sizeof(to->six) : sizeof(to->four);
+}
+
+static void serve(int family)
+{
+    int fd = socket(family, SOCK_STREAM, 0), one = 1, peer;
+    union address at;
+    socklen_t length = set_address(&at, family, NULL);
 
     signal(SIGCHLD, SIG_IGN);
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    if (bind(fd, (struct sockaddr *)&at, sizeof(at)) || listen(fd, 8))
+    if (family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+    if (bind(fd, &at.any, length) || listen(fd, 8))
         die("bind");
     while ((peer = accept(fd, NULL, NULL)) >= 0) {
         setsockopt(peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
@@ -129,11 +159,11 @@ static void serve(void)
 
 static int call(const char *address, int32_t what)
 {
-    struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(PORT) };
-    int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+    int family = strchr(address, ':') ? AF_INET6 : AF_INET, fd = socket(family, SOCK_STREAM, 0), one = 1;
+    union address to;
+    socklen_t length = set_address(&to, family, address);
 
-    inet_pton(AF_INET, address, &to.sin_addr);
-    if (connect(fd, (struct sockaddr *)&to, sizeof(to)))
+    if (connect(fd, &to.any, length))
         die("connect");
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     transfer(fd, 1, (char *)&what, sizeof(what));
@@ -157,7 +187,7 @@ static void send_stream(const char *address, size_t bytes, size_t message)
 
     for (size_t left = bytes; left >= message; left -= message) {
         transfer(fd, 1, buffer, message);
-        stop_if(left == bytes / 2 || left == bytes / 2 - TRACED_MIB * MIB);
+        stop_between(bytes - left, bytes - left + message, bytes);
     }
     got = end(fd);
     printf("bench: net_send_%zu %lu %lu\n", message, (unsigned long)(ticks_now() - start), (unsigned long)got);
@@ -166,12 +196,13 @@ static void send_stream(const char *address, size_t bytes, size_t message)
 static void send_file(const char *address, const char *file, int32_t what, unsigned times)
 {
     int in = open(file, O_RDONLY), fd = call(address, what);
-    uint64_t start, got, sum = 0;
+    uint64_t start, got, sum = 0, done = 0, all;
     struct stat st;
     ssize_t n;
 
     if (in < 0 || fstat(in, &st))
         die(file);
+    all = (uint64_t)st.st_size * times;
     start = ticks_now();
     for (; times; times--) {
         lseek(in, 0, SEEK_SET);
@@ -179,6 +210,8 @@ static void send_file(const char *address, const char *file, int32_t what, unsig
             n = sendfile(fd, in, NULL, left > MIB ? MIB : (size_t)left);
             if (n <= 0)
                 die("sendfile");
+            stop_between(done, done + (uint64_t)n, all);
+            done += (uint64_t)n;
         }
     }
     got = end(fd);
@@ -205,6 +238,28 @@ static void echo(const char *address, unsigned times, size_t bytes)
         transfer(fd, 0, buffer, bytes);
     }
     printf("bench: net_echo_%zu %lu %u\n", bytes, (unsigned long)(ticks_now() - start), times);
+}
+
+static void big(const char *interface, uint32_t bytes)
+{
+    struct {
+        struct nlmsghdr head;
+        struct ifinfomsg info;
+        struct { struct rtattr head; uint32_t bytes; } size[2];
+    } set = {
+        { .nlmsg_len = sizeof(set), .nlmsg_type = RTM_NEWLINK, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK },
+        { .ifi_index = (int)if_nametoindex(interface) },
+        { { { RTA_LENGTH(4), IFLA_GSO_MAX_SIZE }, bytes }, { { RTA_LENGTH(4), IFLA_GRO_MAX_SIZE }, bytes } },
+    };
+    struct { struct nlmsghdr head; struct nlmsgerr error; } answer;
+    int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+
+    if (send(fd, &set, sizeof(set), 0) != sizeof(set) || recv(fd, &answer, sizeof(answer), 0) < (ssize_t)sizeof(answer))
+        die("netlink");
+    errno = -answer.error.error;
+    if (errno)
+        die(interface);
+    printf("net: big %u\n", bytes);
 }
 
 static void ask(int fd, struct ifreq *r, void *data)
@@ -249,7 +304,7 @@ int main(int argc, char **argv)
     what = argc > 1 ? argv[1] : "";
     signal(SIGPIPE, SIG_IGN);
     if (!strcmp(what, "serve"))
-        serve();
+        serve(fork() ? AF_INET : AF_INET6);
     else if (!strcmp(what, "send") && argc == 5)
         send_stream(argv[2], strtoul(argv[3], NULL, 10) * MIB, strtoul(argv[4], NULL, 10));
     else if (!strcmp(what, "file") && argc == 5)
@@ -262,6 +317,8 @@ int main(int argc, char **argv)
         echo(argv[2], (unsigned)strtoul(argv[3], NULL, 10), strtoul(argv[4], NULL, 10));
     else if (!strcmp(what, "none"))
         printf("bench: net_none 0 0\n");
+    else if (!strcmp(what, "big") && argc == 4)
+        big(argv[2], (uint32_t)strtoul(argv[3], NULL, 10));
     else if (!strcmp(what, "stats") && argc == 3)
         stats(argv[2]);
     else

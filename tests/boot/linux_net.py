@@ -9,6 +9,8 @@ import lab
 from lab import at_shell, says
 
 ADDRESS = {"alpha": "10.0.0.1", "beta": "10.0.0.2"}
+ADDRESS6 = {"alpha": "fd00::1", "beta": "fd00::2"}
+BIG_BYTES = 196608
 FILE_MIB = 8
 FRAMES = 7
 LIES = ("mac", "arp", "arp-ip", "ip4", "ip6", "solicit", "advert", "router")     # tests/programs/frames.c
@@ -33,7 +35,7 @@ def guest_files(t):
 
 def section(name, vcpus=1):
     return lab.linux_section(name, vcpus=vcpus, memory=160, extra="quiet") + \
-        f"vif = lan0,ip={ADDRESS[name]}\n"
+        f"vif = lan0,ip={ADDRESS[name]},ip={ADDRESS6[name]}\n"
 
 
 # The same with both ends polling (poll_busily).
@@ -48,10 +50,11 @@ def up(name):
 
 
 def exits(m):
+    """Of both guests, by guest and reason."""
     m.focus("the monitor")
-    found = {name: sum(lab.exits_of(m, name).values()) for name in ADDRESS}
+    found = {(name, reason): n for name in ADDRESS for reason, n in lab.exits_of(m, name).items()}
     m.focus("alpha")
-    return sum(found.values())
+    return collections.Counter(found)
 
 
 def counted(m, name):
@@ -87,19 +90,23 @@ def run_once(m, arguments):
     before, since = exits(m), m.mark()
     m.send(f"net {arguments}\r")
     ticks = int(m.until(r"bench: net_\w+ (\d+) \d+$", 240, since)[1])
-    return ticks, exits(m) - before
+    after = exits(m)
+    after.subtract(before)
+    return ticks, after
 
 
 def figures(m, row):
-    """The same for each unit, without the exits of typing, of starting a program, and of what it prints."""
-    idle = run_once(m, row.arguments.replace(row.arguments.split()[0], "none", 1))[1]
-    ticks, n = run_once(m, row.arguments)
-    return ticks / row.units, (n - idle) / row.units
+    """The same for each unit, without the exits of typing, of starting a program, and of what it prints; ticks, exits,
+    and these by guest and reason."""
+    _, idle = run_once(m, row.arguments.replace(row.arguments.split()[0], "none", 1))
+    ticks, found = run_once(m, row.arguments)
+    found.subtract(idle)
+    return ticks / row.units, sum(found.values()) / row.units, {key: n / row.units for key, n in found.items()}
 
 
 def measure(t, m, rows):
     for row in rows:
-        ticks, n = figures(m, row)
+        ticks, n, _ = figures(m, row)
         print(f"linux-net: {row.title}: {ticks:.0f} ticks, {n:.2f} exits per {row.unit}")
         t.check(f"{row.title}: ticks", ticks <= row.most_ticks, ticks)
         t.check(f"{row.title}: exits", n <= row.most_exits, n)
@@ -197,6 +204,27 @@ def big_mtu(m):
     says(m, "and a file arrives as it is", "net check 10.0.0.2 /tmp/file", r"^net: sums agree$", 120)
 
 
+def big_tcp(m):
+    """TCP over IPv6 in packets above 64 KiB, jumbograms."""
+    for name in ("beta", "alpha"):
+        at_shell(m, name)
+        says(m, f"{name} takes packets of {BIG_BYTES} bytes over IPv6",
+             "echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad; ifconfig eth0 add "
+             f"{ADDRESS6[name]}/64; net big eth0 {BIG_BYTES}", f"^net: big {BIG_BYTES}$")
+
+
+def big_tcp_arrives(m):
+    big_tcp(m)
+    before = counted(m, "alpha")
+    says(m, "a file arrives as it is", f"net check {ADDRESS6['beta']} /tmp/file", r"^net: sums agree$", 120)
+    since = m.mark()
+    m.send(f"net send {ADDRESS6['beta']} 32 131072\r")
+    m.until(r"bench: net_send", 240, since)
+    after = counted(m, "alpha")
+    packets, kib = (after.get(key, 0) - before.get(key, 0) for key in ("sent", "sent_kib"))
+    m.trial.check("packets have more than 64 KiB", kib > 64 * packets, (packets, kib))
+
+
 def receiver_vanishes(m):
     """Its VM ends in the middle of a transfer: the sender's packets are lost, and nothing else."""
     m.send("net send 10.0.0.2 4000 131072 &\r")
@@ -235,6 +263,7 @@ def run(t, times, vcpus=1, cpus=1):
         drivers_counts(m)
         lies(t, m)
         big_mtu(m)
+        big_tcp_arrives(m)
         unplug_receiver(m)
         reload(m, times)
         for name in ("beta", "alpha"):
