@@ -436,14 +436,20 @@ static int receive(struct mb_queue *q, int budget)
 	return n;
 }
 
-/* What waits to be sent: what came may have been answered, or the timer or room for it is why we are here. */
+/*
+ * What waits to be sent: what came may have been answered, or the timer or room for it is why we are here. Of urgent
+ * packets the timer stays when they have been taken: it is soon, and the next round trip would set it again.
+ */
 static void send_waiting(struct mb_queue *q, int budget)
 {
+	enum mb_haste haste;
+
 	__netif_tx_lock(txq_of(q), smp_processor_id());
+	haste = q->haste;
 	reclaim(q, budget);
 	if (q->done != q->submitted && !READ_ONCE(q->nic->broken))
 		call_or_wait(q, budget);
-	else if (q->done == q->submitted && !is_short_of_pages(q) && !is_polled(q))
+	else if (haste != HASTE_URGENT && !is_short_of_pages(q) && !is_polled(q))
 		hrtimer_try_to_cancel(&q->timer); /* it would wake the vCPU for nothing */
 	__netif_tx_unlock(txq_of(q));
 }
