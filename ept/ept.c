@@ -8,7 +8,7 @@
 #define E_LARGE    BIT(7)
 #define E_ACCESSED BIT(8)
 #define E_DIRTY    BIT(9)
-#define E_ADDR     0x000ffffffffff000ull
+#define E_ADDR     EPT_ADDRESS
 
 static unsigned level_shift(unsigned level) { return PAGE_SHIFT + 9 * (level - 1); }
 static uint64_t level_size(unsigned level) { return 1ull << level_shift(level); }
@@ -86,29 +86,6 @@ static inline uint64_t *recent_entry(const struct ept *ept, struct gpa gpa)
     return gpa.v / level_size(EPT_2M) == ept->recent_region ? &ept->recent[level_index(gpa, EPT_4K)] : NULL;
 }
 
-int ept_prepare(struct ept *ept, struct gpa gpa, enum ept_level level, struct ept_slot *slot)
-{
-    uint64_t *t = (uint64_t *)ept->root.v, *e = level == EPT_4K ? recent_entry(ept, gpa) : NULL;
-
-    if (e) {
-        *slot = (struct ept_slot){ e, level };
-        return 0;
-    }
-    for (unsigned l = EPT_ROOT; l > level; l--) {
-        e = &t[level_index(gpa, l)];
-        if ((!present(*e) || is_leaf(*e, l)) && put_table(ept, e, l))
-            return -ENOMEM;
-        t = table(*e);
-    }
-    e = &t[level_index(gpa, level)];
-    if (level == EPT_4K) {
-        ept->recent = t;
-        ept->recent_region = gpa.v / level_size(EPT_2M);
-    }
-    *slot = (struct ept_slot){ e, level };
-    return present(*e) && !is_leaf(*e, level) ? -EEXIST : 0;
-}
-
 /* The table of 4 KiB pages for gpa, if there is one. */
 static uint64_t *find_table(const struct ept *ept, struct gpa gpa)
 {
@@ -122,6 +99,45 @@ static uint64_t *find_table(const struct ept *ept, struct gpa gpa)
         t = table(e);
     }
     return t;
+}
+
+/* The same, and it is the one that was used last. */
+static uint64_t *use_table(struct ept *ept, struct gpa gpa)
+{
+    uint64_t *t;
+
+    if (gpa.v / level_size(EPT_2M) == ept->recent_region)
+        return ept->recent;
+    t = find_table(ept, gpa);
+    if (t) {
+        ept->recent = t;
+        ept->recent_region = gpa.v / level_size(EPT_2M);
+    }
+    return t;
+}
+
+int ept_prepare(struct ept *ept, struct gpa gpa, enum ept_level level, struct ept_slot *slot)
+{
+    uint64_t *t = level == EPT_4K ? use_table(ept, gpa) : NULL, *e;
+
+    if (t) {
+        *slot = (struct ept_slot){ &t[level_index(gpa, EPT_4K)], level };
+        return 0;
+    }
+    t = (uint64_t *)ept->root.v;
+    for (unsigned l = EPT_ROOT; l > level; l--) {
+        e = &t[level_index(gpa, l)];
+        if ((!present(*e) || is_leaf(*e, l)) && put_table(ept, e, l))
+            return -ENOMEM;
+        t = table(*e);
+    }
+    e = &t[level_index(gpa, level)];
+    if (level == EPT_4K) {
+        ept->recent = t;
+        ept->recent_region = gpa.v / level_size(EPT_2M);
+    }
+    *slot = (struct ept_slot){ e, level };
+    return present(*e) && !is_leaf(*e, level) ? -EEXIST : 0;
 }
 
 uint64_t *ept_find_empty(struct ept *ept, struct gpa gpa)

@@ -13,6 +13,7 @@
  */
 enum ept_prot { EPT_R = 1, EPT_W = 2, EPT_X = 4, EPT_RWX = 7 };
 #define EPT_WRITE_BACK (6ull << 3)
+#define EPT_ADDRESS    0x000ffffffffff000ull
 enum ept_level { EPT_4K = 1, EPT_2M = 2, EPT_1G = 3, EPT_ROOT = 4 };
 
 /* Where tables come from; pages are zeroed and identity-mapped. */
@@ -58,6 +59,23 @@ uint64_t *ept_find_empty(struct ept *ept, struct gpa gpa);
 static inline void ept_fill(uint64_t *entry, struct hpa hpa, enum ept_prot prot)
 {
     *(volatile uint64_t *)entry = hpa.v | prot | EPT_WRITE_BACK; /* processors may read it at any time: one store */
+}
+/*
+ * ept_prepare and ept_commit in one for a 4 KiB page, if its table is the one that was used last. False: it is not, and
+ * nothing was done.
+ */
+static inline bool ept_replace(struct ept *ept, struct gpa gpa, struct hpa hpa, enum ept_prot prot)
+{
+    uint64_t *entry, old;
+
+    if (gpa.v / PAGE_SIZE_2M != ept->recent_region)
+        return false;
+    entry = &ept->recent[gpa.v / PAGE_SIZE % 512];
+    old = *entry;
+    ept_fill(entry, hpa, prot);
+    if ((old & EPT_RWX) && ((old & EPT_ADDRESS) != hpa.v || (old & EPT_RWX & ~(uint64_t)prot)))
+        ept->generation++;
+    return true;
 }
 /* Clears the entry that maps gpa, whatever its level, if there is one. */
 void ept_clear(struct ept *ept, struct gpa gpa);

@@ -72,14 +72,6 @@ static bool same(const void *a, const void *b)
 
 static uint16_t domain_bit(uint16_t domain) { return domain ? (uint16_t)BIT(domain - COMMONS_DOMAIN) : 0; }
 
-void commons_read_in(struct hpa page, uint16_t domain)
-{
-    struct mpage *p = page_of(page);
-
-    if (!(atomic_load_explicit(&p->domains, memory_order_relaxed) & domain_bit(domain)))
-        atomic_fetch_or_explicit(&p->domains, domain_bit(domain), memory_order_relaxed);
-}
-
 /* Is this a page of the space and key, which the domains have read (0: whoever has)? */
 static bool fits(const struct mpage *p, uint16_t space, uint32_t key, uint16_t domains)
 {
@@ -143,11 +135,6 @@ void commons_add(struct hpa page, uint16_t space, uint32_t key)
     spin_unlock(lock_of(b));
 }
 
-void commons_hold(struct hpa page)
-{
-    atomic_fetch_add(&page_of(page)->refs, 1);
-}
-
 static bool is_copy(uint32_t frame) { return frame && page_of(frame_page(frame))->kind == PAGE_REPLICA; }
 
 /* Takes the copies behind *f out of the chain, as a list of their own in front of rest; returns the list. Lock held. */
@@ -203,11 +190,10 @@ uint64_t commons_free_copies(struct hpa first)
     return n;
 }
 
-void commons_drop(struct hpa page)
+/* Whoever has dropped the last reference is alone: nobody takes it from 0. */
+void commons_drop_last(struct hpa page)
 {
-    if (atomic_fetch_sub(&page_of(page)->refs, 1) > 1)
-        return;
-    remove_if(page, 0); /* whoever has dropped the last one is alone: nobody takes it from 0 */
+    remove_if(page, 0);
     commons_free_copies(page);
 }
 

@@ -4,6 +4,8 @@
 
 #include "numa/page.h"
 
+#include <stdatomic.h>
+
 /*
  * The commons: machine pages that several guest pages share, read-only, found by what they hold. A page has as many
  * references as pmap entries name it; the last one frees it. Any processor; locks of its own, above the nodes' only.
@@ -29,7 +31,13 @@ struct hpa commons_get(uint16_t space, uint32_t key, const void *bytes);
  * commons_read_in says that a VM of this one has (0: of none; nothing happens). The other two are as commons_get and
  * commons_has. They keep to pages that were read in the domain since they came, so nobody learns what others read.
  */
-void commons_read_in(struct hpa page, uint16_t domain);
+static inline void commons_read_in(struct mpage *p, uint16_t domain)
+{
+    uint16_t bit = domain ? (uint16_t)BIT(domain - COMMONS_DOMAIN) : 0;
+
+    if (bit & ~atomic_load_explicit(&p->domains, memory_order_relaxed))
+        atomic_fetch_or_explicit(&p->domains, bit, memory_order_relaxed);
+}
 struct hpa commons_get_read(uint16_t domain, uint32_t key, const void *bytes);
 bool commons_has_read(uint16_t domain, uint32_t key);
 /* A private 4 KiB page becomes part of the commons, its one reference the caller's. It is not written from now on. */
@@ -54,9 +62,15 @@ struct hpa commons_take_copies(uint64_t pages, uint64_t *bucket, uint64_t n_buck
 uint64_t commons_free_copies(struct hpa first);
 
 /* One more reference to a page to which the caller has one. */
-void commons_hold(struct hpa page);
+static inline void commons_hold(struct hpa page) { atomic_fetch_add(&page_of(page)->refs, 1); }
 /* The caller's pmap entry no longer names it, and no processor can reach it that way any more. */
-void commons_drop(struct hpa page);
+void commons_drop_last(struct hpa page);
+static inline void commons_drop_from(struct mpage *p, struct hpa page) /* p: page_of(page) */
+{
+    if (atomic_fetch_sub(&p->refs, 1) == 1)
+        commons_drop_last(page);
+}
+static inline void commons_drop(struct hpa page) { commons_drop_from(page_of(page), page); }
 /*
  * If the caller has the only reference: the page is private again (sharer is the caller's to set), and true. *copies are
  * to be freed by commons_free_copies once no processor reaches them.

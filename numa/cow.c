@@ -23,11 +23,6 @@ static void claim(struct pmap *pmap, struct hpa page, struct gpa gpa)
     p->sharer = sharer(pmap, gpa);
 }
 
-uint64_t *pmap_shared_like(struct pmap *pmap, struct hpa page)
-{
-    return page_of(page)->kind == PAGE_ORIGIN ? &pmap->counts.files : &pmap->counts.content;
-}
-
 /* Backs a whole untouched chunk with one large page; false: not possible, take small ones. */
 static bool own_large(struct pmap *pmap, uint64_t *chunk, struct gpa gpa, unsigned node)
 {
@@ -119,7 +114,7 @@ bool pmap_touch(struct pmap *pmap, struct gpa gpa, unsigned node)
 static int own_shared(struct pmap *pmap, uint64_t *e, struct gpa gpa, unsigned node)
 {
     struct hpa old = HPA(*e & P_ADDR), page;
-    uint64_t *count = pmap_shared_like(pmap, old);
+    uint64_t *count = pmap_shared_like(pmap, page_of(old));
 
     if (commons_withdraw(old, &page)) {
         if (pmap->nodes > 1) /* copies may be mapped, also some that reclaim has taken */
@@ -185,19 +180,6 @@ bool pmap_adopt(struct pmap *pmap, struct gpa gpa, const void *from)
     pmap->counts.touched++;
     pmap->counts.files++;
     return true;
-}
-
-void pmap_replaced(struct pmap *pmap, struct hpa page, uint64_t old)
-{
-    ++*pmap_shared_like(pmap, page);
-    commons_read_in(page, pmap->domain);
-    if (!old)
-        pmap->counts.touched++;
-    if (old & P_ZERO)
-        pmap->counts.zeros--;
-    if (old & P_SHARED)
-        --*pmap_shared_like(pmap, HPA(old & P_ADDR));
-    pmap_let_go(pmap, old);
 }
 
 int pmap_replace(struct pmap *pmap, struct gpa gpa, struct hpa page)
@@ -271,7 +253,7 @@ bool pmap_merge(struct pmap *pmap, struct gpa gpa, uint32_t key)
     if (!page.v)
         return false;
     *e = page.v | P_PRESENT | P_SHARED;
-    ++*pmap_shared_like(pmap, page);
+    ++*pmap_shared_like(pmap, page_of(page));
     page_free(old, PAGE_ORDER_4K);
     return true;
 }

@@ -17,7 +17,7 @@ static void uncount(struct pmap *pmap, uint64_t entry)
     else
         pmap->counts.returned++;
     if (entry & P_SHARED)
-        --*pmap_shared_like(pmap, HPA(entry & P_ADDR));
+        --*pmap_shared_like(pmap, page_of(HPA(entry & P_ADDR)));
 }
 
 static void drop_entries(struct pmap *pmap, uint64_t *e, uint64_t pages)

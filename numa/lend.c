@@ -48,7 +48,7 @@ static struct hpa hold(struct pmap *pmap, uint64_t *e)
     if (!(*e & P_SHARED)) {
         commons_add(page, COMMONS_FILES, key_of(page));
         *e |= P_SHARED;
-        ++*pmap_shared_like(pmap, page);
+        ++*pmap_shared_like(pmap, page_of(page));
     }
     commons_hold(page);
     return page;

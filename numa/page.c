@@ -10,12 +10,6 @@
 
 #define MAX_RANGES 64
 
-/* A range of machine memory. pages[0] describes the first page, which holds the memmap itself. */
-struct range {
-    uint64_t first, count;     /* frames */
-    struct mpage *pages;
-};
-
 #define ZERO_STEP      (64 * KIB)
 #define STOCK_FRACTION 8
 #define SHORT_FRACTION 32
@@ -31,7 +25,7 @@ struct node {
     uint64_t zeroed;           /* bytes of it */
 };
 
-static struct range ranges[MAX_RANGES];
+struct page_range page_ranges[MAX_RANGES];
 static unsigned range_count;
 static unsigned node_count = 1;
 static uint8_t distances[NUMA_MAX_NODES][NUMA_MAX_NODES];
@@ -44,26 +38,23 @@ static struct node nodes[NUMA_MAX_NODES];
 
 static uint64_t frame_of(struct hpa p) { return p.v >> PAGE_SHIFT; }
 
-static struct range *range_of(uint64_t frame)
+static struct page_range *range_of(uint64_t frame)
 {
     for (unsigned i = 0; i < range_count; i++)
-        if (frame - ranges[i].first < ranges[i].count)
-            return &ranges[i];
+        if (frame - page_ranges[i].first < page_ranges[i].count)
+            return &page_ranges[i];
     return NULL;
 }
 
-/* Nearly all are in the first range. */
-static inline struct mpage *entry(uint64_t frame)
+struct mpage *page_of_far(uint64_t frame)
 {
-    struct range *r = frame - ranges->first < ranges->count ? ranges : range_of(frame);
-
-    return r ? &r->pages[frame - r->first] : NULL;
+    for (const struct page_range *r = page_ranges + 1, *end = page_ranges + range_count; r < end; r++)
+        if (frame - r->first < r->count)
+            return &r->pages[frame - r->first];
+    return NULL;
 }
 
-struct mpage *page_of(struct hpa page)
-{
-    return entry(frame_of(page));
-}
+static inline struct mpage *entry(uint64_t frame) { return page_of(HPA(frame << PAGE_SHIFT)); }
 
 static void list_push(struct node *n, unsigned order, uint64_t frame, struct mpage *p)
 {
@@ -93,7 +84,7 @@ static void list_remove(struct node *n, struct mpage *p)
 /* Joins the free block with its buddy as long as that is free too, and puts the result on its list. */
 static void free_block(struct node *n, uint64_t frame, unsigned order)
 {
-    struct range *r = range_of(frame);
+    struct page_range *r = range_of(frame);
 
     while (order + 1 < PAGE_ORDERS) {
         uint64_t buddy = frame ^ BIT(order);
@@ -122,7 +113,7 @@ static unsigned biggest_block(uint64_t frame, uint64_t end)
 static bool overlaps(uint64_t first, uint64_t count)
 {
     for (unsigned i = 0; i < range_count; i++)
-        if (first < ranges[i].first + ranges[i].count && ranges[i].first < first + count)
+        if (first < page_ranges[i].first + page_ranges[i].count && page_ranges[i].first < first + count)
             return true;
     return false;
 }
@@ -132,16 +123,16 @@ int page_add_range(uint64_t base, uint64_t size, unsigned node)
     uint64_t first = base >> PAGE_SHIFT, count = size >> PAGE_SHIFT;
     uint64_t map = ALIGN_UP(count * sizeof(struct mpage), PAGE_SIZE) >> PAGE_SHIFT;
     struct node *n = &nodes[node];
-    struct range *r;
+    struct page_range *r;
 
     if (range_count == MAX_RANGES)
         return -ENOSPC;
     if ((base | size) % PAGE_SIZE || !base || count <= map || node >= NUMA_MAX_NODES || overlaps(first, count) ||
         first + count > UINT32_MAX)
         return -EINVAL;
-    for (r = &ranges[range_count++]; r > ranges && r[-1].count < count; r--)
+    for (r = &page_ranges[range_count++]; r > page_ranges && r[-1].count < count; r--)
         *r = r[-1]; /* the biggest first: it is looked for most often */
-    *r = (struct range){ .first = first, .count = count, .pages = (struct mpage *)base };
+    *r = (struct page_range){ .first = first, .count = count, .pages = (struct mpage *)base };
     memset(r->pages, 0, map << PAGE_SHIFT);
     for (uint64_t i = 0; i < count; i++)
         r->pages[i] = (struct mpage){ .kind = PAGE_HYPERVISOR, .node = (uint8_t)node };

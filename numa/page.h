@@ -104,8 +104,20 @@ bool page_has_block(unsigned node, unsigned order);
 /* An allocated block is something else from now on. */
 void page_set_kind(struct hpa page, enum page_kind kind);
 
+/* A range of machine memory, in frames. pages[0] describes the first page, which holds the memmap itself. */
+struct page_range {
+    uint64_t first, count;
+    struct mpage *pages;
+};
+extern struct page_range page_ranges[]; /* the largest is the first, and nearly all are in it */
+struct mpage *page_of_far(uint64_t frame);
 /* The memmap entry of a machine page, NULL if it is not ours. */
-struct mpage *page_of(struct hpa page);
+static inline struct mpage *page_of(struct hpa page)
+{
+    uint64_t n = page.v / PAGE_SIZE - page_ranges->first;
+
+    return n < page_ranges->count ? &page_ranges->pages[n] : page_of_far(page.v / PAGE_SIZE);
+}
 /* Splits an allocated block into smaller ones, of order parts each, that can be freed one by one. */
 void page_split(struct hpa page, unsigned order, unsigned parts);
 /* The other way round: 4 KiB blocks of one kind become parts of the block that the first one, aligned, heads now. */

@@ -31,7 +31,7 @@ static int begin_chunk(struct pmap *pmap, uint64_t *chunk, struct gpa gpa)
 }
 
 /* *old: the entry that named what was there. */
-static bool place_one(struct pmap *pmap, const struct pmap_placed *p, unsigned node, uint64_t *old)
+static inline bool place_one(struct pmap *pmap, const struct pmap_placed *p, unsigned node, uint64_t *old)
 {
     uint64_t *chunk, *e;
 
@@ -40,7 +40,8 @@ static bool place_one(struct pmap *pmap, const struct pmap_placed *p, unsigned n
     chunk = pmap_chunk(pmap, p->gpa);
     if ((*chunk & P_LARGE) ? pmap_split(pmap, chunk) : !*chunk && begin_chunk(pmap, chunk, p->gpa))
         return false;
-    show_placed(pmap, p, node);
+    if (pmap->nodes > 1 || !ept_replace(pmap->ept, p->gpa, p->page, EPT_R | EPT_X))
+        show_placed(pmap, p, node);
     e = pmap_entry(*chunk, p->gpa);
     *old = *e;
     *e = p->page.v | P_PRESENT | P_SHARED;

@@ -398,16 +398,6 @@ int pmap_set_device(struct pmap *pmap, struct gpa gpa, struct hpa page)
     return err;
 }
 
-char *pmap_machine(struct pmap *pmap, struct gpa gpa)
-{
-    uint64_t chunk = *pmap_chunk(pmap, gpa), e;
-
-    if (chunk & P_LARGE)
-        return (char *)(chunk & P_ADDR) + gpa.v % PAGE_SIZE_2M;
-    e = chunk ? *pmap_entry(chunk, gpa) : 0;
-    return e & P_PRESENT ? (char *)(e & P_ADDR) + gpa.v % PAGE_SIZE : NULL;
-}
-
 /* Copies a part of one page. Lock held. */
 typedef int (*part_fn)(struct pmap *pmap, struct gpa gpa, char *arg, size_t n);
 
@@ -523,6 +513,19 @@ int pmap_write(struct pmap *pmap, struct gpa to, const void *from, size_t n)
         spin_unlock(&pmap->lock);
     }
     return page ? 0 : each_part(pmap, to, n, part_write, (char *)from);
+}
+
+void *pmap_hold(struct pmap *pmap, struct gpa gpa)
+{
+    void *page;
+
+    if (!in_page(pmap, gpa, 1))
+        return NULL;
+    spin_lock(&pmap->lock);
+    page = pmap_own_machine(pmap, gpa);
+    if (!page)
+        spin_unlock(&pmap->lock);
+    return page;
 }
 
 int pmap_zero(struct pmap *pmap, struct gpa to, size_t n)

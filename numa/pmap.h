@@ -134,6 +134,13 @@ int pmap_set_device(struct pmap *pmap, struct gpa gpa, struct hpa page);
  * the machine has no page left, -EIO. */
 int pmap_read(struct pmap *pmap, struct gpa from, void *to, size_t n);
 int pmap_write(struct pmap *pmap, struct gpa to, const void *from, size_t n);
+/*
+ * Where RAM at gpa is in machine memory, up to the page's end, for some reads and writes at once (of rings and their
+ * like): the pmap is locked until pmap_release. NULL: it is not RAM, or the VM has no page of its own there (yet); nothing
+ * is locked.
+ */
+void *pmap_hold(struct pmap *pmap, struct gpa gpa);
+static inline void pmap_release(struct pmap *pmap) { spin_unlock(&pmap->lock); }
 /* Writes n zero bytes; pages never touched are left untouched (they read as zero). */
 int pmap_zero(struct pmap *pmap, struct gpa to, size_t n);
 /* The same as pmap_write for a part of a file that stays where it is: its whole pages are shared with whoever loads the

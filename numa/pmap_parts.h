@@ -2,6 +2,7 @@
 /* Copyright (C) 2026 The Mirrorball authors */
 #pragma once
 
+#include "numa/commons.h"
 #include "numa/pmap.h"
 
 /*
@@ -79,13 +80,24 @@ void pmap_detach(struct pmap *pmap, struct gpa gpa);
 void pmap_detach_chunk(struct pmap *pmap, struct gpa gpa);
 
 /* The counter of pages shared like this one. */
-uint64_t *pmap_shared_like(struct pmap *pmap, struct hpa page);
+static inline uint64_t *pmap_shared_like(struct pmap *pmap, const struct mpage *page)
+{
+    return page->kind == PAGE_ORIGIN ? &pmap->counts.files : &pmap->counts.content;
+}
 
 /* What the entry of a page named is let go; no processor reaches it any more. */
 void pmap_let_go(struct pmap *pmap, uint64_t entry);
 
 /* Where a byte of RAM is in machine memory; NULL: nowhere, its page reads as zero. */
-char *pmap_machine(struct pmap *pmap, struct gpa gpa);
+static inline char *pmap_machine(struct pmap *pmap, struct gpa gpa)
+{
+    uint64_t chunk = *pmap_chunk(pmap, gpa), e;
+
+    if (chunk & P_LARGE)
+        return (char *)(chunk & P_ADDR) + gpa.v % PAGE_SIZE_2M;
+    e = chunk ? *pmap_entry(chunk, gpa) : 0;
+    return e & P_PRESENT ? (char *)(e & P_ADDR) + gpa.v % PAGE_SIZE : NULL;
+}
 
 /* The same for one whose page is the VM's own already; NULL: it has to become that first (pmap_own). */
 static inline char *pmap_own_machine(struct pmap *pmap, struct gpa gpa)
@@ -113,7 +125,24 @@ bool pmap_adopt(struct pmap *pmap, struct gpa gpa, const void *from);
 /* The entry that names a page is changed to that of a shared one; what it named is let go. -ENOMEM. */
 int pmap_replace(struct pmap *pmap, struct gpa gpa, struct hpa page);
 /* The last step of that: an entry was old, which no processor reaches any more, and names a shared page now. */
-void pmap_replaced(struct pmap *pmap, struct hpa page, uint64_t old);
+static inline void pmap_replaced(struct pmap *pmap, struct hpa page, uint64_t old)
+{
+    struct mpage *p = page_of(page);
+
+    ++*pmap_shared_like(pmap, p);
+    commons_read_in(p, pmap->domain);
+    if (old & P_SHARED) {
+        p = page_of(HPA(old & P_ADDR));
+        --*pmap_shared_like(pmap, p);
+        commons_drop_from(p, HPA(old & P_ADDR));
+        return;
+    }
+    if (!old)
+        pmap->counts.touched++;
+    if (old & P_ZERO)
+        pmap->counts.zeros--;
+    pmap_let_go(pmap, old);
+}
 
 /* A large page becomes 512 small ones. -ENOMEM. */
 int pmap_split(struct pmap *pmap, uint64_t *chunk);

@@ -21,6 +21,7 @@ static void model_ipi(uint32_t apic_id, uint8_t vector);
 static void model_pause(void);
 static void model_clear(struct ept *ept, struct gpa gpa);
 static void model_commit(struct ept *ept, struct ept_slot slot, struct hpa hpa, enum ept_prot prot);
+static bool model_replace(struct ept *ept, struct gpa gpa, struct hpa hpa, enum ept_prot prot);
 static struct hpa model_unhook(struct ept *ept, struct gpa gpa);
 static void model_flush(struct ept *ept);
 static void model_free(struct hpa page, unsigned order);
@@ -55,6 +56,7 @@ static void model_sample(struct ept *ept, struct gpa gpa, struct ept_use *use);
 #define ept_unhook   model_unhook
 #define ept_flush    model_flush
 #define page_free    model_free
+#define commons_drop model_drop
 #define fill         segment_fill
 #define make         segment_make
 #define find         segment_find
@@ -64,7 +66,6 @@ static void model_sample(struct ept *ept, struct gpa gpa, struct ept_use *use);
 #undef make
 #undef find
 #undef free_chunk
-#define commons_drop model_drop
 #define commons_get  model_get
 #define commons_withdraw    model_withdraw
 #define commons_free_copies model_free_copies
@@ -73,8 +74,10 @@ static void model_sample(struct ept *ept, struct gpa gpa, struct ept_use *use);
 #include "numa/pmap.c"
 #include "numa/cow.c"
 #define ept_commit   model_commit
+#define ept_replace  model_replace
 #include "numa/place.c"
 #undef ept_commit
+#undef ept_replace
 #include "numa/scan.c"
 #include "numa/hints.c"
 #define rest         lend_rest

@@ -43,6 +43,16 @@ static void model_commit(struct ept *ept, struct ept_slot slot, struct hpa hpa, 
     others_run();
 }
 
+static bool model_replace(struct ept *ept, struct gpa gpa, struct hpa hpa, enum ept_prot prot)
+{
+    bool done;
+
+    others_run();
+    done = ept_replace(ept, gpa, hpa, prot);
+    others_run();
+    return done;
+}
+
 static struct hpa model_unhook(struct ept *ept, struct gpa gpa)
 {
     struct hpa table;
