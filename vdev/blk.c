@@ -84,7 +84,15 @@ typedef int (*segment_fn)(struct job *j, uint64_t at, struct gpa gpa, uint64_t b
 
 static int read_segment(struct job *j, uint64_t at, struct gpa gpa, uint64_t bytes, uint64_t *done)
 {
-    return layer_read(&j->disk->layer, at, gpa, bytes, &j->io, done);
+    uint64_t n = 0, more = 0;
+    int err = 0;
+
+    while (bytes - n >= IMAGE_BLOCK && layer_gather(&j->io, at + n, GPA(gpa.v + n)))
+        n += IMAGE_BLOCK;
+    if (n < bytes)
+        err = layer_read(&j->disk->layer, at + n, GPA(gpa.v + n), bytes - n, &j->io, &more);
+    *done = n + more;
+    return err;
 }
 
 static int write_segment(struct job *j, uint64_t at, struct gpa gpa, uint64_t bytes, uint64_t *done)
@@ -105,41 +113,45 @@ static int identify_segment(struct job *j, uint64_t at, struct gpa gpa, uint64_t
     return pmap_write(j->blk->pmap, gpa, &id, sizeof(id));
 }
 
-/* left: bytes that the request still wants. */
-static int check_segment(const struct job *j, const struct mb_blk_segment *s, uint64_t left)
+/* left: bytes that the request still wants. Whether it is RAM the pmap looks at each page. */
+static inline bool is_good(const struct mb_blk_segment *s, uint64_t offset, uint64_t left)
 {
-    if (s->gpa % MB_BLK_SECTOR || s->bytes % MB_BLK_SECTOR || !s->bytes || s->zero || s->bytes <= j->w->offset ||
-        s->bytes - j->w->offset > left)
-        return -EINVAL;
-    return pmap_is_ram(j->blk->pmap, GPA(s->gpa), s->bytes) ? 0 : -EFAULT;
+    return !((s->gpa | s->bytes) % MB_BLK_SECTOR) && !s->zero && s->bytes > offset && s->bytes - offset <= left;
+}
+
+static int each_of(struct job *j, segment_fn fn, const struct mb_blk_segment *s, const struct mb_blk_segment *end)
+{
+    struct blk_work *w = j->w;
+    uint64_t at = w->r.sector * MB_BLK_SECTOR, all = w->r.sectors * MB_BLK_SECTOR, done;
+    int err = 0;
+
+    for (; s < end && !err; s++) {
+        if (!is_good(s, w->offset, all - w->moved))
+            return -EINVAL;
+        j->io.ahead = all - w->moved;
+        err = fn(j, at + w->moved, GPA(s->gpa + w->offset), s->bytes - w->offset, &done);
+        w->moved += done;
+        w->offset = err ? w->offset + (uint32_t)done : 0;
+        w->segment += !err;
+    }
+    return err;
 }
 
 static int each_segment(struct job *j, segment_fn fn)
 {
     struct blk_work *w = j->w;
     struct mb_blk_segment part[TABLE_PART];
-    uint64_t at = w->r.sector * MB_BLK_SECTOR, all = w->r.sectors * MB_BLK_SECTOR, done;
-    uint32_t first = w->segment;
 
-    for (; w->segment < w->r.segments; w->segment++, w->offset = 0) {
-        uint32_t i = (w->segment - first) % TABLE_PART;
+    while (w->segment < w->r.segments) {
         size_t n = MIN(w->r.segments - w->segment, TABLE_PART);
-        int err = 0;
+        int err = pmap_read(j->blk->pmap, GPA(w->r.table + w->segment * sizeof(*part)), part, n * sizeof(*part));
 
-        if (i == 0)
-            err = pmap_read(j->blk->pmap, GPA(w->r.table + w->segment * sizeof(*part)), part, n * sizeof(*part));
         if (!err)
-            err = check_segment(j, &part[i], all - w->moved);
-        if (err)
-            return err;
-        j->io.ahead = all - w->moved;
-        err = fn(j, at + w->moved, GPA(part[i].gpa + w->offset), part[i].bytes - w->offset, &done);
-        w->moved += done;
-        w->offset += (uint32_t)done;
+            err = each_of(j, fn, part, part + n);
         if (err)
             return err;
     }
-    return w->moved == all ? 0 : -EINVAL;
+    return w->moved == w->r.sectors * MB_BLK_SECTOR ? 0 : -EINVAL;
 }
 
 static int do_read(struct job *j) { return each_segment(j, read_segment); }
@@ -246,16 +258,38 @@ static int proceed(struct job *j)
     return w->status ? w->status : atomic_load(&w->wait.error);
 }
 
+static uint64_t request_at(const struct blk_queue *q, uint32_t n)
+{
+    return sizeof(struct mb_blk_ring) + n % q->entries * sizeof(struct mb_blk_request);
+}
+
+static uint64_t result_at(const struct blk_queue *q, uint32_t n)
+{
+    uint64_t results = request_at(q, 0) + q->entries * sizeof(struct mb_blk_request);
+
+    return results + n % q->entries * sizeof(struct mb_blk_result);
+}
+
+/* Those results that are not in the ring yet go there, one by one, for their places may be on two pages. */
+static int put_results(const struct blk *b, struct blk_queue *q)
+{
+    int err = 0;
+
+    for (uint32_t i = 0; q->told != q->given && !err; i++) {
+        err = pmap_write(b->pmap, GPA(q->ring.v + result_at(q, q->told)), &q->result[i], sizeof(q->result[i]));
+        q->told += !err;
+    }
+    return err;
+}
+
 /* The next result. */
 static int give(const struct blk *b, struct blk_queue *q, const struct blk_work *w, int status)
 {
-    const struct mb_blk_result result = { .tag = w->r.tag, .status = status };
-    uint64_t results = q->ring.v + sizeof(struct mb_blk_ring) + q->entries * sizeof(struct mb_blk_request);
-    int err = pmap_write(b->pmap, GPA(results + q->given % q->entries * sizeof(result)), &result, sizeof(result));
+    int err = q->given - q->told == BLK_MAX_RESULTS ? put_results(b, q) : 0;
 
     count(&q->counts, &w->r, status);
     if (!err)
-        q->given++;
+        q->result[q->given++ - q->told] = (struct mb_blk_result){ .tag = w->r.tag, .status = status };
     return err;
 }
 
@@ -273,16 +307,41 @@ static void let_wait(struct blk_queue *q, struct blk_work *w)
     q->waiting++;
 }
 
-/* Does the next request of a queue, and gives its result if there is one; *work is what it was worth. */
-static int run_one(struct job *j, struct blk_queue *q, uint64_t *work)
+/*
+ * `submitted`, and then the request that is next, if that has been submitted: a ring's first page is the VM's own, as a
+ * rule, and has both.
+ */
+static int read_ring(const struct blk *b, const struct blk_queue *q, uint32_t *submitted, struct mb_blk_request *next)
+{
+    uint64_t at = request_at(q, q->taken);
+    const char *page = at + sizeof(*next) <= PAGE_SIZE ? pmap_hold(b->pmap, q->ring) : NULL;
+    int err;
+
+    if (page) {
+        *submitted = atomic_load_explicit((const _Atomic uint32_t *)page, memory_order_acquire);
+        memcpy(next, page + at, sizeof(*next));
+        pmap_release(b->pmap);
+        return 0;
+    }
+    err = pmap_read(b->pmap, q->ring, submitted, sizeof(*submitted));
+    return err ? err : pmap_read(b->pmap, GPA(q->ring.v + at), next, sizeof(*next));
+}
+
+/*
+ * Does the next request of a queue, and gives its result if there is one; *work is what it was worth. It has been read
+ * already if it is the call's first.
+ */
+static int run_one(struct job *j, struct blk_queue *q, const struct mb_blk_request *first, uint64_t *work)
 {
     struct blk_work *w = j->w = &q->work[q->free];
-    uint64_t at = q->ring.v + sizeof(struct mb_blk_ring) + q->taken % q->entries * sizeof(w->r);
     uint16_t next = w->next;
-    int err, status;
+    int err = 0, status;
 
     *w = (struct blk_work){ .next = next };
-    err = pmap_read(j->blk->pmap, GPA(at), &w->r, sizeof(w->r));
+    if (first)
+        w->r = *first;
+    else
+        err = pmap_read(j->blk->pmap, GPA(q->ring.v + request_at(q, q->taken)), &w->r, sizeof(w->r));
     if (err)
         return err;
     q->taken++;
@@ -348,15 +407,31 @@ static void init_job(struct job *j, const struct blk *b, struct blk_disk *d, uns
     j->io.found = 0;
 }
 
+static int tell_ring(const struct blk *b, struct blk_queue *q)
+{
+    const uint32_t counters[2] = { q->given, q->taken };
+    char *page = result_at(q, q->entries - 1) < PAGE_SIZE ? pmap_hold(b->pmap, q->ring) : NULL;
+    int err;
+
+    _Static_assert(offsetof(struct mb_blk_ring, taken) == offsetof(struct mb_blk_ring, completed) + 4, "ABI");
+    if (page) {
+        for (uint32_t i = 0; q->told != q->given; i++)
+            memcpy(page + result_at(q, q->told++), &q->result[i], sizeof(q->result[i]));
+        atomic_thread_fence(memory_order_release);
+        memcpy(page + offsetof(struct mb_blk_ring, completed), counters, sizeof(counters));
+        pmap_release(b->pmap);
+        return 0;
+    }
+    err = put_results(b, q);
+    return err ? err : pmap_write(b->pmap, GPA(q->ring.v + offsetof(struct mb_blk_ring, completed)), counters,
+                                  sizeof(counters));
+}
+
 /* Queue locked. The results are there; how many. */
 static int64_t tell(struct blk *b, struct blk_disk *d, struct blk_queue *q, int err, uint32_t before)
 {
-    const uint32_t counters[2] = { q->given, q->taken };
-
-    _Static_assert(offsetof(struct mb_blk_ring, taken) == offsetof(struct mb_blk_ring, completed) + 4, "ABI");
     if (!err)
-        err = pmap_write(b->pmap, GPA(q->ring.v + offsetof(struct mb_blk_ring, completed)), counters,
-                         sizeof(counters));
+        err = tell_ring(b, q);
     return err ? stop(b, d, err, "no memory is left for its results") : (int64_t)(q->given - before);
 }
 
@@ -365,7 +440,9 @@ static int64_t run(struct blk *b, struct blk_disk *d, struct blk_queue *q, unsig
 {
     uint32_t submitted, before = q->given;
     uint64_t work = 0;
-    int err = pmap_read(b->pmap, q->ring, &submitted, sizeof(submitted));
+    struct mb_blk_request first;
+    int err = read_ring(b, q, &submitted, &first);
+    const struct mb_blk_request *next = &first;
     struct job j;
 
     init_job(&j, b, d, node);
@@ -375,8 +452,8 @@ static int64_t run(struct blk *b, struct blk_disk *d, struct blk_queue *q, unsig
         return stop(b, d, -EPROTO, "fewer requests were submitted than were taken");
     if (!err && q->waiting)
         err = run_waiting(&j, q, &work);
-    while (!err && q->taken != submitted && work < ENOUGH_BYTES)
-        err = run_one(&j, q, &work);
+    for (; !err && q->taken != submitted && work < ENOUGH_BYTES; next = NULL)
+        err = run_one(&j, q, next, &work);
     if (q->waiting)
         transfer_wake();
     return tell(b, d, q, err, before);
@@ -453,7 +530,7 @@ static int set_ring(struct blk_queue *q, struct gpa ring, uint32_t entries)
     drop_work(q);
     q->ring = ring;
     q->entries = entries;
-    q->taken = q->given = 0;
+    q->taken = q->given = q->told = 0;
     q->free = 0;
     q->work = work.v ? hpa_ptr(work) : NULL;
     for (unsigned i = 0; i < entries; i++)

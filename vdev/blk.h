@@ -9,6 +9,7 @@
 #define BLK_MAX_DISKS  4u
 #define BLK_MAX_QUEUES 64u
 #define BLK_SERIAL     20u
+#define BLK_MAX_RESULTS 32u
 
 /* What was done for a disk since its VM started. */
 struct blk_counts {
@@ -32,6 +33,8 @@ struct blk_queue {
     struct gpa ring;
     uint32_t entries;          /* 0: it has no ring */
     uint32_t taken, given;     /* requests, and results, since it has this ring */
+    uint32_t told;             /* results that are in the ring; those behind it are in result */
+    struct mb_blk_result result[BLK_MAX_RESULTS];
     struct blk_work *work;     /* as many as entries */
     uint16_t free;             /* one that is free; there is one while taken - given < entries */
     uint16_t first, last;      /* those that wait, in the order in which they were taken */

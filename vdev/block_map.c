@@ -21,15 +21,15 @@ static bool reaches(const struct block_map *map, uint64_t block)
     return map->height && block < span(map->height + 1);
 }
 
-uint64_t block_map_get(const struct block_map *map, uint64_t block)
+uint64_t *block_map_find(const struct block_map *map, uint64_t block)
 {
-    const uint64_t *page = map->root;
+    uint64_t *page = map->root;
 
     if (!reaches(map, block))
-        return 0;
+        return NULL;
     for (unsigned level = map->height; level > 1 && page; level--)
-        page = (const uint64_t *)page[index_at(block, level)];
-    return page ? page[index_at(block, 1)] : 0;
+        page = (uint64_t *)page[index_at(block, level)];
+    return page ? &page[index_at(block, 1)] : NULL;
 }
 
 static bool grow(struct block_map *map, uint64_t block)

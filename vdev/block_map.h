@@ -17,7 +17,14 @@ struct block_map {
     unsigned height;           /* levels, the leaves included */
 };
 
-uint64_t block_map_get(const struct block_map *map, uint64_t block);
+/* Where it is stored; NULL: nothing was stored near it. */
+uint64_t *block_map_find(const struct block_map *map, uint64_t block);
+static inline uint64_t block_map_get(const struct block_map *map, uint64_t block)
+{
+    const uint64_t *slot = map->root ? block_map_find(map, block) : NULL;
+
+    return slot ? *slot : 0;
+}
 /* Where to store it; NULL: no memory. block: below BLOCK_MAP_MAX. */
 uint64_t *block_map_slot(struct block_map *map, uint64_t block);
 /* The same; if there is no memory, some is looked for first (reclaim_again). */

@@ -321,17 +321,12 @@ int image_page(struct image *image, uint64_t block, uint64_t blocks, bool again,
 
 unsigned image_pages(struct image *image, uint64_t block, unsigned n, struct hpa *pages)
 {
-    uint64_t first = block, *slot;
     unsigned found = 0;
+    uint64_t *slot;
 
     spin_lock(&image->lock);
-    slot = block_map_leaf(&image->cached, &first);
-    if (slot && first <= block) {
-        slot += block - first;
-        n = MIN(n, (unsigned)(first + BLOCK_MAP_LEAF - block));
-    } else {
-        n = 0;
-    }
+    slot = block_map_find(&image->cached, block);
+    n = slot ? MIN(n, (unsigned)(BLOCK_MAP_LEAF - block % BLOCK_MAP_LEAF)) : 0;
     for (; found < n && IS_PAGE(*slot) && !(*slot & READING); slot++) {
         *slot |= USED;
         pages[found] = HPA(IS_PAGE(*slot));

@@ -34,10 +34,13 @@ static struct image *where(const struct layer *l, uint64_t entry, uint64_t *bloc
 /* Lock held: of so many blocks, how many follow each other on a storage. */
 static uint64_t run_of(const struct layer *l, uint64_t block, uint64_t most)
 {
-    uint64_t first = block, at, n = 1;
-    const struct image *image = where(l, block_map_get(&l->own, block), &first);
+    uint64_t first = block, at = block, n = 1;
+    const uint64_t *leaf = block_map_leaf(&l->own, &at);
+    const struct image *image;
 
-    for (; n < most; n++) {
+    if (!leaf || at >= block + most) /* nothing of it was written */
+        return most;
+    for (image = where(l, block_map_get(&l->own, block), &first); n < most; n++) {
         uint64_t entry = block_map_get(&l->own, block + n);
 
         at = block + n;
@@ -501,16 +504,38 @@ static uint64_t gather(struct layer *l, uint64_t block, struct gpa to, uint64_t 
     return done;
 }
 
-/*
- * What the cache has many blocks at a time, also if each goes elsewhere; then what it has not, or cannot be placed. To
- * look for one block alone is cheaper.
- */
+/* One block alone that the cache has is to take the place of a page. False: look again. */
+static bool find_one(struct layer *l, uint64_t block, struct gpa to, struct layer_io *io)
+{
+    struct hpa page = HPA_NONE;
+    struct image *image;
+    uint64_t entry;
+
+    spin_lock(&l->lock);
+    entry = block_map_get(&l->own, block);
+    image = where(l, entry, &block);
+    if (!entry || (l->log && !(entry & (LAYER_ZERO | LAYER_BUSY))))
+        (void)image_pages(image, block, 1, &page);
+    spin_unlock(&l->lock);
+    if (!page.v)
+        return false;
+    io->page[io->gathered++] = (struct pmap_placed){ to, page };
+    io->found = io->gathered;
+    return true;
+}
+
+/* What the cache has many blocks at a time, also if each goes elsewhere; then what it has not, or cannot be placed. */
 int layer_read(struct layer *l, uint64_t at, struct gpa to, uint64_t n, struct layer_io *io, uint64_t *done)
 {
-    bool whole = io->share && !((at | to.v) % IMAGE_BLOCK) && (io->found || io->ahead >= 2 * IMAGE_BLOCK);
+    bool whole = io->share && !((at | to.v) % IMAGE_BLOCK);
     uint64_t more;
     int err = 0;
 
+    if (whole && n == IMAGE_BLOCK && io->ahead == n && io->found == io->gathered &&
+        io->gathered + 1 < PMAP_PLACE_MOST && find_one(l, at / IMAGE_BLOCK, to, io)) {
+        *done = IMAGE_BLOCK;
+        return 0;
+    }
     for (*done = 0; *done < n && !err; *done += more) {
         struct part p = { .gpa = GPA(to.v + *done), .io = io };
 

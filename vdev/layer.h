@@ -66,6 +66,19 @@ struct layer_io {
  * been issued, and are over when wait->pending is 0. What was read is there after layer_end.
  */
 int layer_read(struct layer *l, uint64_t at, struct gpa to, uint64_t n, struct layer_io *io, uint64_t *done);
+/*
+ * The same in a few instructions for a whole block, if it was found together with those before it and is not the last of
+ * these. False: it is not so, and nothing was done.
+ */
+static inline bool layer_gather(struct layer_io *io, uint64_t at, struct gpa to)
+{
+    if (io->gathered + 1 >= io->found || io->next * IMAGE_BLOCK != at || to.v % IMAGE_BLOCK)
+        return false;
+    io->page[io->gathered++].gpa = to;
+    io->next++;
+    io->ahead -= IMAGE_BLOCK;
+    return true;
+}
 int layer_write(struct layer *l, uint64_t at, struct gpa from, uint64_t n, struct layer_io *io, uint64_t *done);
 /* Zeros, which in a layer take no memory where they are whole blocks. As layer_write. */
 int layer_zero(struct layer *l, uint64_t at, uint64_t n, struct layer_io *io, uint64_t *done);

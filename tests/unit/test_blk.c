@@ -293,6 +293,28 @@ static void test_scattered(void **state)
     }
 }
 
+/* A block in parts, the first of which begins a page: nothing beside them changes. */
+static void test_parts_of_a_block(void **state)
+{
+    struct mb_blk_request r = { .op = MB_BLK_READ, .segments = 8, .sector = 8, .sectors = 8, .table = TABLE };
+    struct mb_blk_segment s[8];
+
+    (void)state;
+    memset(buffer, 0xaa, 4096);
+    for (uint64_t i = 0; i < 8; i++) {
+        s[i] = (struct mb_blk_segment){ .gpa = BUFFER + i * 4096, .bytes = 512 };
+        put(0, s[i].gpa, buffer, 4096);
+    }
+    put(0, TABLE, s, sizeof(s));
+    assert_int_equal(request(0, r), 0);
+    for (uint64_t i = 0; i < 8; i++) {
+        get(0, s[i].gpa, buffer, 4096);
+        assert_memory_equal(buffer, file + 4096 + i * 512, 512);
+        for (unsigned b = 512; b < 4096; b++)
+            assert_int_equal(buffer[b], 0xaa);
+    }
+}
+
 static void test_discard(void **state)
 {
     static const uint8_t zeros[4096];
@@ -544,8 +566,9 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_identify), T(test_reads_share), T(test_what_was_there), T(test_no_sharing), T(test_layers),
-        T(test_scattered), T(test_discard), T(test_counts), T(test_place_stops), T(test_readonly),
-        T(test_bad_requests), T(test_batch), T(test_bounded), T(test_rings), T(test_broken_ring), T(test_data_over_ring), T(test_all_memory_comes_back),
+        T(test_scattered), T(test_parts_of_a_block), T(test_discard), T(test_counts), T(test_place_stops),
+        T(test_readonly), T(test_bad_requests), T(test_batch), T(test_bounded), T(test_rings), T(test_broken_ring), T(test_data_over_ring),
+        T(test_all_memory_comes_back),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
