@@ -15,13 +15,22 @@ PARTITION = 2048                # its first sector
 BENCH_PAGES = 2048
 # what tests/bench/disk.c does, its calls, the most ticks that 4 KiB may cost (a sixth above docs/status.md), and the most
 # hypercalls a MiB
-ROWS = (
+READS = (
     ("direct_4k", "4 KiB O_DIRECT reads", 8000, 256),
     ("direct_128k", "128 KiB O_DIRECT reads", 1700, 8),
     ("direct_1m", "1 MiB O_DIRECT reads", 1400, 1),
     ("buffered", "reads through the page cache", 9000, 4),
+)
+WRITES = (
     ("write_4k", "4 KiB O_DIRECT writes", 19800, 256),
     ("write_128k", "128 KiB O_DIRECT writes", 1900, 8),
+)
+# the same without a request queue (use_bio)
+BIO_READS = (
+    ("direct_4k", "4 KiB O_DIRECT reads", 5800, 256),
+    ("direct_128k", "128 KiB O_DIRECT reads", 1100, 8),
+    ("direct_1m", "1 MiB O_DIRECT reads", 900, 1),
+    ("buffered", "reads through the page cache", 6500, 4),
 )
 DEVICE = "MRBL0002:00"
 DRIVER = "/sys/bus/platform/drivers/mb_blk"
@@ -87,18 +96,18 @@ def vmcalls(m, name):
     return calls
 
 
-def measure(t, m, name):
+def measure(t, m, name, rows, kind):
     says(m, "what will be measured is in the buffer cache", "dd if=/dev/mbda of=/dev/null bs=1M count=8; echo read=$?",
          r"read=0$")
     before, mib = vmcalls(m, name), BENCH_PAGES // 256
-    for what, title, most_ticks, most_calls in ROWS:
+    for what, title, most_ticks, most_calls in rows:
         since = m.mark()
         m.send(f"echo 3 >/proc/sys/vm/drop_caches; disk /dev/mbda {what}\r")
         ticks = int(m.until(rf"bench: disk_{what} (\d+) {BENCH_PAGES}$", 120, since)[1])
         calls = -before + (before := vmcalls(m, name))
-        print(f"linux-disks: {title}: {ticks} ticks per 4 KiB, {calls / mib:.2f} calls per MiB")
-        t.check(f"{title}: ticks", ticks <= most_ticks, ticks)
-        t.check(f"{title}: calls", calls <= most_calls * mib + 8, calls)
+        print(f"linux-disks: {kind}: {title}: {ticks} ticks per 4 KiB, {calls / mib:.2f} calls per MiB")
+        t.check(f"{kind}: {title}: ticks", ticks <= most_ticks, ticks)
+        t.check(f"{kind}: {title}: calls", calls <= most_calls * mib + 8, calls)
 
 
 def counted(t, m):
@@ -124,6 +133,28 @@ def unbind(m):
          r"^0$", 90)
     says(m, "it comes again", f"rm -f /dev/mbda; echo {DEVICE} >{DRIVER}/bind; e2fsck -V 2>&1 | head -n 1; "
             "dd if=/dev/mbda of=/dev/null bs=1M count=4; echo read=$?", r"read=0$")
+
+
+def rebind(m, use_bio):
+    says(m, f"use_bio={use_bio}", f"echo {use_bio} >/sys/module/mb_blk/parameters/use_bio; cd {DRIVER}; "
+         f"echo {DEVICE} >unbind; echo {DEVICE} >bind; cd; ls -d /sys/block/mbda/mq/0 2>/dev/null | wc -l",
+         rf"^{1 - use_bio}$")
+
+
+def without_queue(t, m):
+    """The disks are bound again without a request queue: what that costs, files, statistics; they go under load."""
+    rebind(m, 1)
+    measure(t, m, "alpha", BIO_READS, "use_bio")
+    says(m, "it has files, its flushes, zeros and trim", "echo 1 >/sys/block/mbda/queue/iostats; "
+         "mount -t ext4 /dev/mbda /mnt; cd /mnt; cat file3 file4 >bio; sync; "
+         "dd if=/dev/urandom of=direct bs=1M count=2 oflag=direct,sync 2>/dev/null; md5sum bio direct >bio-sum; sync; echo 3 >/proc/sys/vm/drop_caches; "
+         "md5sum -c bio-sum; fallocate -l 1M zeros; rm zeros; cd; fstrim -v /mnt; umount /mnt; e2fsck -fn /dev/mbda; "
+         "echo fsck=$?", r"(?s)bio: OK.*direct: OK.*trimmed.*fsck=0$", 120)
+    says(m, "they are counted", "set -- $(cat /sys/block/mbda/stat); "
+         "echo $(($1 > 20 && $5 > 10 && ${12} > 0)) in flight $9", r"^1 in flight 0$")
+    says(m, "writing where it is refused", "dd if=/dev/zero of=/dev/mbdb bs=4k count=1; echo end=$?", r"end=1$")
+    unbind(m)
+    rebind(m, 0)
 
 
 def no_complaint(m, name):
@@ -162,7 +193,9 @@ def linux_disks(t):
         m.send("poweroff -f\r")
         m.wait("beta powers itself off", r"^mirrorball: vm beta: off", 60)
         at_shell(m, "alpha")
-        measure(t, m, "alpha")
+        measure(t, m, "alpha", READS, "blk-mq")
+        without_queue(t, m)
+        measure(t, m, "alpha", WRITES, "blk-mq")
         counted(t, m)
         unbind(m)
         no_complaint(m, "alpha")
