@@ -72,7 +72,7 @@ void mb_queue_run(struct mb_queue *q);
 void mb_queue_collect(struct mb_queue *q);
 void mb_end_all(struct mb_over *over);
 
-/* Queue locked. The request that is put into the ring next, all zero; q->submitted is raised then. NULL: it is broken. */
+/* Queue locked. The request to put into the ring next, all zero; q->submitted is raised then. NULL: it is broken. */
 static inline struct mb_blk_request *mb_queue_next(struct mb_queue *q)
 {
 	struct mb_blk_request *r = &q->ring->request[q->submitted % DEPTH];

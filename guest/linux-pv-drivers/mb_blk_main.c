@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Copyright (C) 2026 The Mirrorball authors */
 /*
- * Mirrorball's paravirtual disks (docs/blk.md of its tree): a queue for each vCPU, each with a ring (mb_blk_ring.c), and
- * before it Linux' own request queue (mb_blk_rq.c) or none (mb_blk_bio.c).
+ * Mirrorball's paravirtual disks (docs/blk.md of its tree): a queue for each vCPU, each with a ring (mb_blk_ring.c),
+ * and before it Linux' own request queue (mb_blk_rq.c) or none (mb_blk_bio.c).
  */
 #include <linux/acpi.h>
 #include <linux/interrupt.h>

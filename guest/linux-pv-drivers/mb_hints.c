@@ -2,7 +2,7 @@
 /* Copyright (C) 2026 The Mirrorball authors */
 /*
  * Tells Mirrorball which memory this system does not need: what is free (page reporting), and what the hypervisor asks
- * for (a balloon). Pages that were given back read as zero when they are touched again, so taking one back needs no call.
+ * for (a balloon). Pages that were given back read as zero when they are touched again, so taking one back is no call.
  */
 #include <linux/acpi.h>
 #include <linux/gfp.h>

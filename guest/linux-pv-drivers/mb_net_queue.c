@@ -79,7 +79,7 @@ static void call(struct mb_queue *q, int budget)
  * Packets that follow closely on each other share a call: at the latest the timer makes it, earlier the hypervisor
  * looks itself when the vCPU has nothing to do. Urgent is who comes a while after the last call. A stream's first
  * packet waits for more of it. Acknowledgements wait, too, and the timer gives them more time: mostly the vCPU halts
- * before, when it has read what they are for. A queue that is polled busily leaves the call to the poll that is to come.
+ * before, when it has read what they are for. A queue that is polled busily leaves the call to the poll to come.
  */
 static void call_or_wait(struct mb_queue *q, int budget)
 {
@@ -485,33 +485,33 @@ static long enable_irqs_and_wait(struct mb_queue *q, u32 us)
 /*
  * One call sends, and lets the vCPU wait until something comes: a packet, an interrupt, the end of the time. There must
  * be nothing else for this CPU to do, and what an interrupt brings after that was looked at has to end the wait.
- * -ENOSYS: it cannot wait.
+ * False: it cannot wait, and has not sent.
  */
-static long call_and_wait(struct mb_queue *q)
+static bool call_and_wait(struct mb_queue *q, long *result)
 {
 	u32 us = READ_ONCE(mb_net_poll_us);
-	long result;
 
 	if (!us || q->nic->no_wait)
-		return -ENOSYS;
+		return false;
 	local_irq_disable();
 	if (!single_task_running() || need_resched() || local_softirq_pending()) {
 		local_irq_enable();
-		return -ENOSYS;
+		return false;
 	}
 	q->waits++;
-	result = enable_irqs_and_wait(q, us);
-	q->nic->no_wait = result == -ENOSYS;
-	return result;
+	*result = enable_irqs_and_wait(q, us);
+	q->nic->no_wait = *result == -ENOSYS;
+	return !q->nic->no_wait;
 }
 
 /* What was left to the poll that was to come is sent now. */
 static void send_and_wait(struct mb_queue *q, int budget)
 {
-	long result = call_and_wait(q);
+	long result;
+	bool waited = call_and_wait(q, &result);
 
 	__netif_tx_lock(txq_of(q), smp_processor_id());
-	if (result != -ENOSYS) {
+	if (waited) {
 		q->polled = jiffies;
 		after_call(q, result, budget);
 	} else if (q->done != q->submitted) {

@@ -129,7 +129,7 @@ def unbind(m):
     says(m, "it goes under load, and nobody hangs",
          f"cd {DRIVER}; for i in 1 2 3; do while dd if=/dev/mbda of=/dev/null bs=64k 2>/dev/null; do :; done & done; "
          "while dd if=/dev/zero of=/dev/mbda bs=64k count=32 conv=notrunc 2>/dev/null; do :; done & "
-         f"sleep 2; echo {DEVICE} >unbind; sleep 1; kill $(jobs -p); wait; ls /sys/block | grep -c mbd; cd",
+         f"usleep 500000; echo {DEVICE} >unbind; usleep 200000; kill $(jobs -p); wait; ls /sys/block | grep -c mbd; cd",
          r"^0$", 90)
     says(m, "it comes again", f"rm -f /dev/mbda; echo {DEVICE} >{DRIVER}/bind; e2fsck -V 2>&1 | head -n 1; "
             "dd if=/dev/mbda of=/dev/null bs=1M count=4; echo read=$?", r"read=0$")
@@ -147,8 +147,8 @@ def without_queue(t, m):
     measure(t, m, "alpha", BIO_READS, "use_bio")
     says(m, "it has files, its flushes, zeros and trim", "echo 1 >/sys/block/mbda/queue/iostats; "
          "mount -t ext4 /dev/mbda /mnt; cd /mnt; cat file3 file4 >bio; sync; "
-         "dd if=/dev/urandom of=direct bs=1M count=2 conv=fsync 2>/dev/null; md5sum bio direct >bio-sum; sync; echo 3 >/proc/sys/vm/drop_caches; "
-         "md5sum -c bio-sum; fallocate -l 1M zeros; rm zeros; cd; fstrim -v /mnt; umount /mnt; e2fsck -fn /dev/mbda; "
+         "dd if=/dev/urandom of=direct bs=1M count=2 conv=fsync 2>/dev/null; md5sum bio direct >bio-sum; sync; "
+         "echo 3 >/proc/sys/vm/drop_caches; md5sum -c bio-sum; fallocate -l 1M zeros; rm zeros; cd; fstrim -v /mnt; umount /mnt; e2fsck -fn /dev/mbda; "
          "echo fsck=$?", r"(?s)bio: OK.*direct: OK.*trimmed.*fsck=0$", 120)
     says(m, "they are counted", "set -- $(cat /sys/block/mbda/stat); "
          "echo $(($1 > 5 && $5 > 5 && ${12} > 0)) in flight $9", r"^1 in flight 0$")
