@@ -75,14 +75,21 @@ def needed(elf):
 
 
 def unpacked(package, cache, base):
-    """BASE/PACKAGE, where it is unpacked."""
+    """BASE/PACKAGE, where it is unpacked; what Debian says of it is in DEBIAN/control."""
     root = os.path.join(base, package)
     if not os.path.exists(root):
-        done = subprocess.run(["dpkg-deb", "-x", fetch(package, cache), root], capture_output=True, text=True,
+        done = subprocess.run(["dpkg-deb", "-R", fetch(package, cache), root], capture_output=True, text=True,
                               check=False)
         if done.returncode:
             raise Failure(f"{package} cannot be unpacked: {done.stderr.strip()}")
     return root
+
+
+def links_with(root):
+    """The packages that the one which is unpacked there depends on; of alternatives the first."""
+    with open(os.path.join(root, "DEBIAN", "control"), encoding="utf-8") as control:
+        found = re.search(r"^Depends: (.*)$", control.read(), re.M)
+    return re.findall(r"(?:^|, )([^ ,(]+)", found[1]) if found else []
 
 
 def library(name, packages, cache, base):
@@ -95,26 +102,28 @@ def library(name, packages, cache, base):
     raise Failure(f"none of the packages {', '.join(packages)} has {name}")
 
 
-def program_tree(package, member, cache, target):
-    """Puts a program of a Debian package, and the libraries that it needs but nothing else, into TARGET, once.
+def program_tree(programs, cache, target):
+    """Puts programs of Debian packages (paths to packages), and the libraries that they need but nothing else, into
+    TARGET, once.
 
     Debian's packages depend directly on those with whose libraries their programs are linked: there each is looked for.
     """
-    if os.path.exists(os.path.join(target, member)):
+    if all(os.path.exists(os.path.join(target, path)) for path in programs):
         return target
     with tempfile.TemporaryDirectory(dir=cache) as base:
-        program = os.path.join(unpacked(package, cache, base), member)
-        todo, seen, of = [(program, package)], {}, {}
+        files = {path: os.path.join(unpacked(package, cache, base), path) for path, package in programs.items()}
+        todo, seen = [(files[path], package) for path, package in programs.items()], {}
         while todo:
             elf, owner = todo.pop()
-            of[owner] = of.get(owner) or depends(owner)
+            packages = [owner, *links_with(os.path.join(base, owner))]
             for name in needed(elf):
                 if name not in seen:
-                    seen[name], its = library(name, [owner, *of[owner]], cache, base)
+                    seen[name], its = library(name, packages, cache, base)
                     todo.append((seen[name], its))
         for name, path in seen.items():
             place(os.path.realpath(path), os.path.join(target, "lib64" if name.startswith("ld-linux") else "lib", name))
-        place(program, os.path.join(target, member))
+        for path, file in files.items():
+            place(file, os.path.join(target, path))
     return target
 
 

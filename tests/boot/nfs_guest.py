@@ -2,22 +2,18 @@
 # Copyright (C) 2026 The Mirrorball authors
 """A small Debian guest that can serve and mount NFS: Debian's own tools and modules in the busybox ramdisk."""
 
-import glob
 import os
 import shutil
 
 import lab
-from packages import needed
+from packages import program_tree
 
-# Of the libraries' packages only what the programs are linked with is taken.
-PACKAGES = ("nfs-kernel-server", "nfs-common", "libc6", "libtirpc3", "libwrap0", "libmount1", "libblkid1", "libuuid1",
-            "libselinux1", "libpcre2-8-0", "libgssapi-krb5-2", "libkrb5-3", "libk5crypto3", "libkrb5support0",
-            "libcom-err2", "libkeyutils1", "libnsl2")
-PROGRAMS = ("sbin/mount.nfs", "usr/sbin/rpc.nfsd", "usr/sbin/rpc.mountd", "usr/sbin/exportfs")
-SSH_PACKAGES = ("openssh-client", "openssh-server", "openssh-sftp-server", "libssl3", "zlib1g", "libcrypt1",
-                "libaudit1", "libcap-ng0", "libpam0g", "libsystemd0", "libcap2", "libgcrypt20", "libgpg-error0",
-                "liblzma5", "libzstd1", "liblz4-1")
-SSH_PROGRAMS = ("usr/bin/ssh", "usr/bin/scp", "usr/bin/ssh-keygen", "usr/sbin/sshd", "usr/lib/openssh/sftp-server")
+# Paths to packages.
+PROGRAMS = {"sbin/mount.nfs": "nfs-common", "usr/sbin/rpc.nfsd": "nfs-kernel-server",
+            "usr/sbin/rpc.mountd": "nfs-kernel-server", "usr/sbin/exportfs": "nfs-kernel-server"}
+SSH_PROGRAMS = {"usr/bin/ssh": "openssh-client", "usr/bin/scp": "openssh-client",
+                "usr/bin/ssh-keygen": "openssh-client", "usr/sbin/sshd": "openssh-server",
+                "usr/lib/openssh/sftp-server": "openssh-sftp-server"}
 MODULES = ("sunrpc", "grace", "lockd", "nfs_acl", "auth_rpcgss", "nfsd", "nfs", "nfsv3", "nfsv4", "dns_resolver",
            "fscache", "netfs")
 
@@ -53,31 +49,6 @@ FILES = {"usr/bin/nfs-server": SERVER, "usr/bin/nfs-client": CLIENT, "usr/bin/ss
          "etc/protocols": "tcp 6 TCP\nudp 17 UDP\n", "etc/services": "nfs 2049/tcp\n", "etc/nfs.conf": ""}
 
 
-def find(roots, name):
-    for root in roots:
-        found = glob.glob(f"{root}/**/{name}", recursive=True)
-        if found:
-            return os.path.realpath(found[0])
-    raise lab.Failure(f"no package has {name}")
-
-
-def libraries(roots, programs):
-    """Name: file of all that these are linked with."""
-    found, todo = {}, list(programs)
-    while todo:
-        for name in needed(todo.pop()):
-            if name not in found:
-                found[name] = find(roots, name)
-                todo.append(found[name])
-    return found
-
-
-def put(source, tree, path):
-    target = os.path.join(tree, path)
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    shutil.copy(source, target)
-
-
 def add_modules(directory):
     """All at once: to unpack the kernel's package takes long."""
     package = lab.fetch(lab.kernel_package("cloud"), os.path.join(lab.BUILD, "cache"))
@@ -90,17 +61,11 @@ def add_modules(directory):
 def tree(t, ssh):
     """A directory with all that a guest has more than its busybox; our drivers are there too."""
     root = os.path.join(t.work, "nfs-root")
-    packages, programs = PACKAGES + SSH_PACKAGES * ssh, PROGRAMS + SSH_PROGRAMS * ssh
-    packages = [os.path.dirname(lab.debian_file(name, ".")) for name in packages]
-    programs = {path: find(packages, path) for path in programs}
     shutil.copytree(os.path.join(lab.BUILD, "drivers", "cloud", "root"), root)
     [version] = os.listdir(os.path.join(root, "lib", "modules"))
     add_modules(os.path.join(root, "lib", "modules", version, "kernel"))
     lab.run(["busybox", "depmod", "-b", root, version])
-    for path, file in programs.items():
-        put(file, root, path)
-    for name, file in libraries(packages, programs.values()).items():
-        put(file, root, f"lib64/{name}" if name.startswith("ld-linux") else f"lib/x86_64-linux-gnu/{name}")
+    program_tree(PROGRAMS | (SSH_PROGRAMS if ssh else {}), os.path.join(lab.BUILD, "cache"), root)
     for path, text in FILES.items():
         target = os.path.join(root, path)
         os.makedirs(os.path.dirname(target), exist_ok=True)
