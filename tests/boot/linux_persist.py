@@ -19,8 +19,8 @@ LATE = 8                # writes that may have been answered for before the seri
 SNAPSHOTS = 40
 
 
-def section():
-    return lab.linux_section("alpha", memory=128, extra="quiet") + \
+def section(use_bio):
+    return lab.linux_section("alpha", memory=128, extra=f"quiet mb_blk.use_bio={use_bio}") + \
         "disk = \\guests\\base.img,cow,persist=\\guests\\one.log\ndisk = \\guests\\own.img,exclusive\n"
 
 
@@ -85,7 +85,7 @@ def snapshots(t, m, image):
         time.sleep(chance.uniform(0, 0.3))
         copy, text = power_cuts.frozen(t, m, image)
         good += check_image(t, copy, text, f"cut {n}")
-    print(f"linux-persist: {SNAPSHOTS} snapshots, {good} good, {synced(m.text())} writes synced")
+    print(f"{t.name}: {SNAPSHOTS} snapshots, {good} good, {synced(m.text())} writes synced")
     t.check("no snapshot has lost anything", good == SNAPSHOTS, good)
 
 
@@ -128,16 +128,21 @@ def monitor_words(t, m, image):
          r"(?s)^1$.*^kept$")
 
 
-@lab.scenario("linux-persist", seconds=1200, long=True)
-def linux_persist(t):
+def has_queue(m, use_bio):
+    says(m, f"its disks have {'no' if use_bio else 'a'} request queue", "ls -d /sys/block/mbd?/mq/0 2>/dev/null | wc -l",
+         rf"^{0 if use_bio else 2}$")
+
+
+def power_cut(t, use_bio):
     files = lab.linux_with(t, {"bin/synced": lab.program(t, "programs", "synced.c")}) | \
         {"guests/base.img": lab.ext4(t, "base", MIB, {"readme": b"base\n"}),
          "guests/own.img": lab.ext4(t, "own", MIB, {"readme": b"own\n"}), "guests/one.log": bytes(LOG_MIB << 20)}
-    image = t.image(lab.config("apicv = off\n", section()), files)
+    image = t.image(lab.config("apicv = off\n", section(use_bio)), files)
     arguments = ["--writable"]
     with t.machine(image, "life0", cpus=1, memory=512, arguments=arguments) as m:
         m.wait("alpha is ready", r"mirrorball-guest: alpha ready", since=0)
         at_shell(m, "alpha")
+        has_queue(m, use_bio)
         mount(m)
         m.send("synced /p /x\r")
         m.until(r"synced 3$", 120)
@@ -156,3 +161,13 @@ def linux_persist(t):
         monitor_words(t, m, image)
         m.send("poweroff -f\r")
         m.wait("Mirrorball leaves", r"^mirrorball: exit success$", 90)
+
+
+@lab.scenario("linux-persist", seconds=1200, long=True)
+def linux_persist(t):
+    power_cut(t, 0)
+
+
+@lab.scenario("linux-persist-bio", seconds=1200, long=True)
+def linux_persist_bio(t):
+    power_cut(t, 1)
