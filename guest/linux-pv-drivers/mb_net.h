@@ -18,6 +18,7 @@
 #define PAGES		512
 #define CLUMP_ORDER	3		/* pages are posted so many together, in one compound page */
 #define CLUMP		BIT(CLUMP_ORDER)
+#define SPARE_CLUMPS	16		/* kept for the next ones to be posted: memory that nobody else has */
 #define SEGMENTS	(MAX_SKB_FRAGS + 1)
 #define COPY_BYTES	256		/* that a packet's first page may have to be copied, and used again */
 #define RETRY_NS	(1000 * 1000)	/* until a packet is tried again for which there was no room */

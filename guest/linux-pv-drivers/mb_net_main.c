@@ -49,7 +49,7 @@ static int alloc_queue(struct mb_queue *q)
 	const struct page_pool_params params = {
 		.flags = PP_FLAG_PAGE_FRAG,
 		.order = CLUMP_ORDER,
-		.pool_size = PAGES / CLUMP,
+		.pool_size = SPARE_CLUMPS,
 		.nid = NUMA_NO_NODE,
 		.dev = q->nic->parent,
 	};
