@@ -116,6 +116,8 @@ static uint64_t *use_table(struct ept *ept, struct gpa gpa)
     return t;
 }
 
+bool ept_has_table(struct ept *ept, struct gpa gpa) { return use_table(ept, gpa); }
+
 int ept_prepare(struct ept *ept, struct gpa gpa, enum ept_level level, struct ept_slot *slot)
 {
     uint64_t *t = level == EPT_4K ? use_table(ept, gpa) : NULL, *e;

@@ -60,15 +60,14 @@ static inline void ept_fill(uint64_t *entry, struct hpa hpa, enum ept_prot prot)
 {
     *(volatile uint64_t *)entry = hpa.v | prot | EPT_WRITE_BACK; /* processors may read it at any time: one store */
 }
-/*
- * ept_prepare and ept_commit in one for a 4 KiB page, if its table is the one that was used last. False: it is not, and
- * nothing was done.
- */
+/* Is there a table of 4 KiB pages for gpa? The next entries in it are found at once. */
+bool ept_has_table(struct ept *ept, struct gpa gpa);
+/* ept_prepare and ept_commit in one for a 4 KiB page, if there is a table for it. False: there is none. */
 static inline bool ept_replace(struct ept *ept, struct gpa gpa, struct hpa hpa, enum ept_prot prot)
 {
     uint64_t *entry, old;
 
-    if (gpa.v / PAGE_SIZE_2M != ept->recent_region)
+    if (gpa.v / PAGE_SIZE_2M != ept->recent_region && !ept_has_table(ept, gpa))
         return false;
     entry = &ept->recent[gpa.v / PAGE_SIZE % 512];
     old = *entry;

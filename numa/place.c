@@ -30,19 +30,32 @@ static int begin_chunk(struct pmap *pmap, uint64_t *chunk, struct gpa gpa)
     return pmap_make_table(pmap, chunk);
 }
 
-/* *old: the entry that named what was there. */
-static inline bool place_one(struct pmap *pmap, const struct pmap_placed *p, unsigned node, uint64_t *old)
+/* The chunk in which the last page was placed, for they come in a row as a rule; UINT64_MAX: none was. */
+struct last { uint64_t number, entry; };
+
+static bool find_chunk(struct pmap *pmap, struct gpa gpa, struct last *last)
 {
-    uint64_t *chunk, *e;
+    uint64_t *chunk = pmap_chunk(pmap, gpa);
+
+    if ((*chunk & P_LARGE) ? pmap_split(pmap, chunk) : !*chunk && begin_chunk(pmap, chunk, gpa))
+        return false;
+    *last = (struct last){ gpa.v / PAGE_SIZE_2M, *chunk };
+    return true;
+}
+
+/* *old: the entry that named what was there. */
+static inline bool place_one(struct pmap *pmap, const struct pmap_placed *p, unsigned node, struct last *last,
+                             uint64_t *old)
+{
+    uint64_t *e;
 
     if (p->gpa.v % PAGE_SIZE || !pmap_has(pmap, p->gpa))
         return false;
-    chunk = pmap_chunk(pmap, p->gpa);
-    if ((*chunk & P_LARGE) ? pmap_split(pmap, chunk) : !*chunk && begin_chunk(pmap, chunk, p->gpa))
+    if (p->gpa.v / PAGE_SIZE_2M != last->number && !find_chunk(pmap, p->gpa, last))
         return false;
     if (pmap->nodes > 1 || !ept_replace(pmap->ept, p->gpa, p->page, EPT_R | EPT_X))
         show_placed(pmap, p, node);
-    e = pmap_entry(*chunk, p->gpa);
+    e = pmap_entry(last->entry, p->gpa);
     *old = *e;
     *e = p->page.v | P_PRESENT | P_SHARED;
     return true;
@@ -51,6 +64,7 @@ static inline bool place_one(struct pmap *pmap, const struct pmap_placed *p, uns
 unsigned pmap_place_pages(struct pmap *pmap, const struct pmap_placed *p, unsigned n, unsigned node)
 {
     uint64_t before[NUMA_MAX_NODES], old[PMAP_PLACE_MOST];
+    struct last last = { .number = UINT64_MAX };
     unsigned placed = 0;
 
     if (node >= pmap->nodes)
@@ -58,7 +72,7 @@ unsigned pmap_place_pages(struct pmap *pmap, const struct pmap_placed *p, unsign
     spin_lock(&pmap->lock);
     for (unsigned i = 0; i < pmap->nodes; i++)
         before[i] = pmap->ept[i].generation;
-    while (placed < MIN(n, PMAP_PLACE_MOST) && place_one(pmap, &p[placed], node, &old[placed]))
+    while (placed < MIN(n, PMAP_PLACE_MOST) && place_one(pmap, &p[placed], node, &last, &old[placed]))
         placed++;
     for (unsigned i = 0; i < pmap->nodes; i++)
         if (pmap->ept[i].generation != before[i])

@@ -127,16 +127,19 @@ int pmap_replace(struct pmap *pmap, struct gpa gpa, struct hpa page);
 /* The last step of that: an entry was old, which no processor reaches any more, and names a shared page now. */
 static inline void pmap_replaced(struct pmap *pmap, struct hpa page, uint64_t old)
 {
-    struct mpage *p = page_of(page);
+    struct mpage *p = page_of(page), *was;
 
-    ++*pmap_shared_like(pmap, p);
     commons_read_in(p, pmap->domain);
     if (old & P_SHARED) {
-        p = page_of(HPA(old & P_ADDR));
-        --*pmap_shared_like(pmap, p);
-        commons_drop_from(p, HPA(old & P_ADDR));
+        was = page_of(HPA(old & P_ADDR));
+        if (p->kind != was->kind) {
+            ++*pmap_shared_like(pmap, p);
+            --*pmap_shared_like(pmap, was);
+        }
+        commons_drop_from(was, HPA(old & P_ADDR));
         return;
     }
+    ++*pmap_shared_like(pmap, p);
     if (!old)
         pmap->counts.touched++;
     if (old & P_ZERO)

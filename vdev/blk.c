@@ -84,15 +84,7 @@ typedef int (*segment_fn)(struct job *j, uint64_t at, struct gpa gpa, uint64_t b
 
 static int read_segment(struct job *j, uint64_t at, struct gpa gpa, uint64_t bytes, uint64_t *done)
 {
-    uint64_t n = 0, more = 0;
-    int err = 0;
-
-    while (bytes - n >= IMAGE_BLOCK && layer_gather(&j->io, at + n, GPA(gpa.v + n)))
-        n += IMAGE_BLOCK;
-    if (n < bytes)
-        err = layer_read(&j->disk->layer, at + n, GPA(gpa.v + n), bytes - n, &j->io, &more);
-    *done = n + more;
-    return err;
+    return layer_read(&j->disk->layer, at, gpa, bytes, &j->io, done);
 }
 
 static int write_segment(struct job *j, uint64_t at, struct gpa gpa, uint64_t bytes, uint64_t *done)
@@ -119,13 +111,33 @@ static inline bool is_good(const struct mb_blk_segment *s, uint64_t offset, uint
     return !((s->gpa | s->bytes) % MB_BLK_SECTOR) && !s->zero && s->bytes > offset && s->bytes - offset <= left;
 }
 
+/*
+ * Of a read, segments from this one on that are a block each, and were found with those before, in a few instructions
+ * each: the next one, which is another. What was found the request wants, so there is room for it.
+ */
+static const struct mb_blk_segment *gather(struct job *j, const struct mb_blk_segment *s,
+                                           const struct mb_blk_segment *end)
+{
+    const struct mb_blk_segment *first = s;
+    struct blk_work *w = j->w;
+    uint64_t at = w->r.sector * MB_BLK_SECTOR + w->moved;
+
+    if (w->offset || j->io.found == j->io.gathered)
+        return s;
+    for (; s < end && s->bytes == IMAGE_BLOCK && !s->zero && layer_gather(&j->io, at, GPA(s->gpa)); s++)
+        at += IMAGE_BLOCK;
+    w->segment += (uint32_t)(s - first);
+    w->moved += (uint64_t)(s - first) * IMAGE_BLOCK;
+    return s;
+}
+
 static int each_of(struct job *j, segment_fn fn, const struct mb_blk_segment *s, const struct mb_blk_segment *end)
 {
     struct blk_work *w = j->w;
     uint64_t at = w->r.sector * MB_BLK_SECTOR, all = w->r.sectors * MB_BLK_SECTOR, done;
     int err = 0;
 
-    for (; s < end && !err; s++) {
+    for (; !err && (s = gather(j, s, end)) < end; s++) {
         if (!is_good(s, w->offset, all - w->moved))
             return -EINVAL;
         j->io.ahead = all - w->moved;

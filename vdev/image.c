@@ -319,7 +319,7 @@ int image_page(struct image *image, uint64_t block, uint64_t blocks, bool again,
     return err;
 }
 
-unsigned image_pages(struct image *image, uint64_t block, unsigned n, struct hpa *pages)
+unsigned image_pages(struct image *image, uint64_t block, unsigned n, struct pmap_placed *to)
 {
     unsigned found = 0;
     uint64_t *slot;
@@ -329,8 +329,8 @@ unsigned image_pages(struct image *image, uint64_t block, unsigned n, struct hpa
     n = slot ? MIN(n, (unsigned)(BLOCK_MAP_LEAF - block % BLOCK_MAP_LEAF)) : 0;
     for (; found < n && IS_PAGE(*slot) && !(*slot & READING); slot++) {
         *slot |= USED;
-        pages[found] = HPA(IS_PAGE(*slot));
-        commons_hold(pages[found++]);
+        to[found].page = HPA(IS_PAGE(*slot));
+        commons_hold(to[found++].page);
     }
     spin_unlock(&image->lock);
     return found;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "lib/spinlock.h"
+#include "numa/pmap.h"
 #include "vdev/block_map.h"
 #include "vdev/transfer.h"
 
@@ -48,9 +49,9 @@ void image_release(struct image *image, bool write);
 int image_page(struct image *image, uint64_t block, uint64_t blocks, bool again, struct hpa *page);
 /*
  * The same for up to n blocks from this one on that the cache has, each with a reference: how many there are until the
- * first that it has not. Locks of the caller's may be held.
+ * first that it has not. to[i].page is set. Locks of the caller's may be held.
  */
-unsigned image_pages(struct image *image, uint64_t block, unsigned n, struct hpa *pages);
+unsigned image_pages(struct image *image, uint64_t block, unsigned n, struct pmap_placed *to);
 /*
  * Reads what is not there of these blocks, unless half of them are (so that many are read at once), and if the machine
  * can spare it; nobody waits for it. False: it cannot now. Any processor; locks of the caller's may be held.

@@ -478,17 +478,14 @@ static unsigned run_to_place(const struct layer *l, uint64_t block, unsigned mos
 static void find(struct layer *l, uint64_t block, struct layer_io *io)
 {
     unsigned most = (unsigned)MIN(io->ahead / IMAGE_BLOCK, PMAP_PLACE_MOST - io->gathered), n;
-    struct hpa page[PMAP_PLACE_MOST];
     struct image *image;
     uint64_t first;
 
     drop_found(io);
     spin_lock(&l->lock);
     n = run_to_place(l, block, most, &image, &first);
-    n = image_pages(image, first, n, page);
+    io->found += image_pages(image, first, n, &io->page[io->found]);
     spin_unlock(&l->lock);
-    for (unsigned i = 0; i < n; i++)
-        io->page[io->found++].page = page[i];
     io->next = block;
 }
 
@@ -507,21 +504,20 @@ static uint64_t gather(struct layer *l, uint64_t block, struct gpa to, uint64_t 
 /* One block alone that the cache has is to take the place of a page. False: look again. */
 static bool find_one(struct layer *l, uint64_t block, struct gpa to, struct layer_io *io)
 {
-    struct hpa page = HPA_NONE;
+    struct pmap_placed *placed = &io->page[io->gathered];
     struct image *image;
+    unsigned found = 0;
     uint64_t entry;
 
     spin_lock(&l->lock);
     entry = block_map_get(&l->own, block);
     image = where(l, entry, &block);
     if (!entry || (l->log && !(entry & (LAYER_ZERO | LAYER_BUSY))))
-        (void)image_pages(image, block, 1, &page);
+        found = image_pages(image, block, 1, placed);
     spin_unlock(&l->lock);
-    if (!page.v)
-        return false;
-    io->page[io->gathered++] = (struct pmap_placed){ to, page };
-    io->found = io->gathered;
-    return true;
+    placed->gpa = to;
+    io->found = io->gathered += found;
+    return found;
 }
 
 /* What the cache has many blocks at a time, also if each goes elsewhere; then what it has not, or cannot be placed. */

@@ -293,6 +293,27 @@ static void test_scattered(void **state)
     }
 }
 
+/* Each segment is looked at, also if its block was found together with others. */
+static void test_bad_segment_among_good(void **state)
+{
+    struct mb_blk_request r = { .op = MB_BLK_READ, .segments = 8, .sectors = 64, .table = TABLE };
+    struct mb_blk_segment s[8];
+
+    for (unsigned i = 0; i < 8; i++)
+        s[i] = (struct mb_blk_segment){ .gpa = BUFFER + (8 - i) * PAGE_SIZE, .bytes = PAGE_SIZE };
+    put(0, TABLE, s, sizeof(s));
+    assert_int_equal(request(0, r), 0);
+    s[4].zero = 1;
+    put(0, TABLE, s, sizeof(s));
+    assert_int_equal(request(0, r), -EINVAL);
+    s[4] = (struct mb_blk_segment){ .gpa = BUFFER + 1, .bytes = PAGE_SIZE };
+    put(0, TABLE, s, sizeof(s));
+    assert_int_equal(request(0, r), -EINVAL);
+    s[4] = (struct mb_blk_segment){ .gpa = pmap_memory(&pmap[0]), .bytes = PAGE_SIZE };
+    put(0, TABLE, s, sizeof(s));
+    assert_int_equal(request(0, r), -EFAULT);
+}
+
 /* A block in parts, the first of which begins a page: nothing beside them changes. */
 static void test_parts_of_a_block(void **state)
 {
@@ -374,6 +395,41 @@ static void test_place_stops(void **state)
     commons_drop(page);
     assert_int_equal(page_of(page)->refs, 3);                         /* the cache's, and the two places' */
     assert_int_not_equal(0, pmap_place(&pmap[0], GPA(pmap_memory(&pmap[0])), page, 0));
+}
+
+/* In any chunks, in any order, many at once. */
+static void test_place_in_chunks(void **state)
+{
+    struct pmap_placed p[8];
+
+    for (unsigned i = 0; i < ARRAY_SIZE(p); i++) {
+        p[i].gpa = GPA(BUFFER + i % 3 * PAGE_SIZE_2M + i * PAGE_SIZE);
+        assert_int_equal(image_page(image, i, 1, false, &p[i].page), 0);
+    }
+    assert_int_equal(pmap_place_pages(&pmap[0], p, ARRAY_SIZE(p), 0), ARRAY_SIZE(p));
+    for (unsigned i = 0; i < ARRAY_SIZE(p); i++) {
+        get(0, p[i].gpa.v, buffer, PAGE_SIZE);
+        assert_memory_equal(buffer, file + i * PAGE_SIZE, PAGE_SIZE);
+        assert_int_equal(ept_lookup(&pmap[0].ept[0], p[i].gpa).hpa.v, p[i].page.v);
+    }
+}
+
+/* A block over a page that was found to be equal to others: each kind is counted as what it is. */
+static void test_place_over_content(void **state)
+{
+    struct hpa page = page_alloc(0, PAGE_ORDER_4K, PAGE_PRIVATE), origin;
+
+    memset(hpa_ptr(page), 0x5a, PAGE_SIZE);
+    commons_add(page, COMMONS_DOMAIN, 77);
+    assert_int_equal(pmap_place(&pmap[0], GPA(BUFFER), page, 0), 0);
+    assert_int_equal(pmap[0].counts.content, 1);
+    assert_int_equal(pmap[0].counts.files, 0);
+    for (unsigned i = 0; i < 2; i++) { /* then over its like */
+        assert_int_equal(image_page(image, i, 1, false, &origin), 0);
+        assert_int_equal(pmap_place(&pmap[0], GPA(BUFFER), origin, 0), 0);
+        assert_int_equal(pmap[0].counts.content, 0);
+        assert_int_equal(pmap[0].counts.files, 1);
+    }
 }
 
 static void test_readonly(void **state)
@@ -566,7 +622,8 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_identify), T(test_reads_share), T(test_what_was_there), T(test_no_sharing), T(test_layers),
-        T(test_scattered), T(test_parts_of_a_block), T(test_discard), T(test_counts), T(test_place_stops),
+        T(test_scattered), T(test_bad_segment_among_good), T(test_parts_of_a_block), T(test_discard),
+        T(test_counts), T(test_place_stops), T(test_place_in_chunks), T(test_place_over_content),
         T(test_readonly), T(test_bad_requests), T(test_batch), T(test_bounded), T(test_rings), T(test_broken_ring), T(test_data_over_ring),
         T(test_all_memory_comes_back),
     };

@@ -93,6 +93,28 @@ static void test_entry_bits(void **state)
     assert_int_equal(t[0], 0x600000 | 7 | 6 << 3 | 1 << 7);
 }
 
+/* In any table that is there, whichever was used last; what was mapped before has to be forgotten. */
+static void test_replace(void **state)
+{
+    assert_false(ept_replace(&ept, GPA(0x1000), HPA(0x9000), EPT_R));
+    map(0x200000, EPT_2M, 0x600000);
+    assert_false(ept_replace(&ept, GPA(0x201000), HPA(0x9000), EPT_R));
+    map(0x1000, EPT_4K, 0x7000);
+    map(0x401000, EPT_4K, 0x8000);
+    assert_int_equal(ept.generation, 1);
+    for (uint64_t i = 0; i < 4; i++) {
+        uint64_t gpa = i % 2 ? 0x401000 : 0x1000;
+
+        assert_true(ept_replace(&ept, GPA(gpa), HPA(0xa000 + i * PAGE_SIZE), EPT_R | EPT_X));
+        assert_int_equal(ept_lookup(&ept, GPA(gpa)).hpa.v, 0xa000 + i * PAGE_SIZE);
+        assert_int_equal(ept_lookup(&ept, GPA(gpa)).prot, EPT_R | EPT_X);
+        assert_int_equal(ept.generation, 2 + i);
+    }
+    assert_true(ept_replace(&ept, GPA(0x2000), HPA(0x9000), EPT_R));
+    assert_int_equal(ept.generation, 5); /* there was nothing */
+    assert_int_equal(ept_lookup(&ept, GPA(0x201000)).hpa.v, 0x601000);
+}
+
 /* Splitting changes no translation, only its grain. */
 static void test_split(void **state)
 {
@@ -305,7 +327,8 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_empty), TEST(test_levels), TEST(test_entry_bits), TEST(test_split),
-        TEST(test_find_empty), TEST(test_table_use), TEST(test_keep), TEST(test_find_empty_after_unhook), TEST(test_sample),
+        TEST(test_find_empty), TEST(test_replace), TEST(test_table_use), TEST(test_keep),
+        TEST(test_find_empty_after_unhook), TEST(test_sample),
         TEST(test_large_over_small_is_refused), TEST(test_clear), TEST(test_prepare_without_memory),
         TEST(test_merge), TEST(test_merge_without_memory),
     };
