@@ -13,8 +13,8 @@ FILES, FILE_BYTES, IMAGE_MIB, SMALL_MIB = 16, 512 << 10, 24, 4
 SECTOR = 512
 PARTITION = 2048                # its first sector
 BENCH_PAGES = 2048
-# what tests/bench/disk.c does, its calls, the most ticks that 4 KiB may cost (a seventh to a third above docs/status.md), and the most
-# hypercalls a MiB
+# what tests/bench/disk.c does, its calls, the most ticks that 4 KiB may cost (status.md's, and a tenth to a third), and
+# the most hypercalls a MiB
 READS = (
     ("direct_4k", "4 KiB O_DIRECT reads", 6900, 256),
     ("direct_128k", "128 KiB O_DIRECT reads", 1060, 8),
