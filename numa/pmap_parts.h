@@ -88,26 +88,27 @@ static inline uint64_t *pmap_shared_like(struct pmap *pmap, const struct mpage *
 /* What the entry of a page named is let go; no processor reaches it any more. */
 void pmap_let_go(struct pmap *pmap, uint64_t entry);
 
-/* Where a byte of RAM is in machine memory; NULL: nowhere, its page reads as zero. */
-static inline char *pmap_machine(struct pmap *pmap, struct gpa gpa)
+/* Where a byte is, if its page has of these flags P_PRESENT alone. A large page is always the VM's own. Lock held. */
+static inline char *pmap_machine_if(struct pmap *pmap, struct gpa gpa, uint64_t flags)
 {
     uint64_t chunk = *pmap_chunk(pmap, gpa), e;
 
     if (chunk & P_LARGE)
         return (char *)(chunk & P_ADDR) + gpa.v % PAGE_SIZE_2M;
     e = chunk ? *pmap_entry(chunk, gpa) : 0;
-    return e & P_PRESENT ? (char *)(e & P_ADDR) + gpa.v % PAGE_SIZE : NULL;
+    return (e & flags) == P_PRESENT ? (char *)(e & P_ADDR) + gpa.v % PAGE_SIZE : NULL;
+}
+
+/* Where a byte of RAM is in machine memory; NULL: nowhere, its page reads as zero. */
+static inline char *pmap_machine(struct pmap *pmap, struct gpa gpa)
+{
+    return pmap_machine_if(pmap, gpa, P_PRESENT);
 }
 
 /* The same for one whose page is the VM's own already; NULL: it has to become that first (pmap_own). */
 static inline char *pmap_own_machine(struct pmap *pmap, struct gpa gpa)
 {
-    uint64_t chunk = *pmap_chunk(pmap, gpa), e;
-
-    if (chunk & P_LARGE)
-        return (char *)(chunk & P_ADDR) + gpa.v % PAGE_SIZE_2M;
-    e = chunk ? *pmap_entry(chunk, gpa) : 0;
-    return (e & (P_PRESENT | P_SHARED | P_REPLICAS)) == P_PRESENT ? (char *)(e & P_ADDR) + gpa.v % PAGE_SIZE : NULL;
+    return pmap_machine_if(pmap, gpa, P_PRESENT | P_SHARED | P_REPLICAS);
 }
 
 /* Backs a RAM page with one of its own: first touch, or a write to a shared page. -ENOMEM. */

@@ -22,19 +22,6 @@ def section(name):
         f"vif = lan0,ip={ADDRESS[name]}\n{disk}"
 
 
-def serve(m):
-    at_shell(m, "server")
-    says(m, "the server has its disk", "mkdir /srv; mount -t ext4 /dev/mbda /srv && ls /srv | tr '\\n' ' '; echo",
-         r"^file lost\+found sums $")
-    says(m, "it serves NFS", f"ifconfig eth0 {ADDRESS['server']} netmask 255.255.255.0 up; nfs-server /srv",
-         r"nfs-server: serves /srv$", 240)
-    says(m, "and SSH", "ssh-server", r"^ssh-server: serves$", 120)
-    for name in CLIENTS:
-        at_shell(m, name)
-        says(m, f"{name} mounts it", f"ifconfig eth0 {ADDRESS[name]} netmask 255.255.255.0 up; "
-             f"nfs-client {ADDRESS['server']} /mnt", rf"nfs-client: has {ADDRESS['server']}$", 240)
-
-
 def read_at_once(t, m):
     begin = m.mark()
     for name in CLIENTS:
@@ -66,15 +53,15 @@ def eight_clients(t):
     with t.machine(t.image(config, files), cpus=1, memory=1900) as m:
         for name in ADDRESS:
             m.wait(f"{name} is ready", rf"^\[{name}\] mirrorball-guest: {name} ready", since=0)
-        serve(m)
+        nfs_guest.serve(m, ADDRESS)
+        at_shell(m, "server")
+        says(m, "the server serves SSH too", "ssh-server", r"^ssh-server: serves$", 120)
         read_at_once(t, m)
         copy(m, hashlib.md5(content).hexdigest())
         m.focus("the monitor")
         print(m.command("net stat"))
         for name in ADDRESS:
-            at_shell(m, name)
-            says(m, f"{name}'s kernel reports no fault",
-                 "echo f=$(dmesg | grep -cE 'Call Trace|BUG:|cut here|blocked for')", r"f=0$")
+            lab.no_fault(m, name)
         m.focus("the monitor")
         m.command("exit")
         m.wait("Mirrorball leaves", r"^mirrorball: exit success$", 90)

@@ -428,6 +428,12 @@ def says(machine, what, command, regex, seconds=60):
     machine.shell(what, command, regex.replace("^", r"^(?:\[\w+\] )?"), seconds)
 
 
+def no_fault(machine, name):
+    at_shell(machine, name)
+    says(machine, f"{name}'s kernel reports no fault",
+         "echo f=$(dmesg | grep -cE 'Call Trace|BUG:|cut here|blocked for')", r"f=0$")
+
+
 # --- guests -----------------------------------------------------------------------------
 
 once = threading.Lock()

@@ -38,18 +38,6 @@ def settled(t, m):
     return lab.Memory(text).free, text
 
 
-def serve(m):
-    at_shell(m, "server")
-    says(m, "the server has its disk", "mkdir /srv; mount -t ext4 /dev/mbda /srv && ls /srv | tr '\\n' ' '; echo",
-         r"^file lost\+found sums $")
-    says(m, "it serves", f"ifconfig eth0 {ADDRESS['server']} netmask 255.255.255.0 up; nfs-server /srv",
-         r"nfs-server: serves /srv$", 240)
-    for name in CLIENTS:
-        at_shell(m, name)
-        says(m, f"{name} mounts it", f"ifconfig eth0 {ADDRESS[name]} netmask 255.255.255.0 up; "
-             f"nfs-client {ADDRESS['server']} /mnt", rf"nfs-client: has {ADDRESS['server']}$", 240)
-
-
 def read(m):
     at_shell(m, "server")
     says(m, "the server reads the file", "cd /srv && md5sum -c sums; cd", r"^file: OK$", 240)
@@ -88,7 +76,7 @@ def nfs(t):
     with t.machine(t.image(config, files), cpus=1, memory=1400) as m:
         for name in ADDRESS:
             m.wait(f"{name} is ready", rf"^\[{name}\] mirrorball-guest: {name} ready", since=0)
-        serve(m)
+        nfs_guest.serve(m, ADDRESS)
         before, _ = settled(t, m)
         read(m)
         now, text = settled(t, m)
@@ -98,9 +86,7 @@ def nfs(t):
         t.check("all copies are there about once", mib <= MOST * FILE_MIB, text)
         write(m)
         for name in ADDRESS:
-            at_shell(m, name)
-            says(m, f"{name}'s kernel reports no fault",
-                 "echo f=$(dmesg | grep -cE 'Call Trace|BUG:|cut here|blocked for')", r"f=0$")
+            lab.no_fault(m, name)
         m.focus("the monitor")
         m.command("exit")
         m.wait("Mirrorball leaves", r"^mirrorball: exit success$", 90)

@@ -80,3 +80,18 @@ def guest_files(t, ssh=False):
     output = os.path.join(t.work, "guest")
     lab.run([os.path.join(lab.REPO, "scripts", "mkguest"), "--output", output, "--no-kernel", "--tree", tree(t, ssh)])
     return lab.linux() | {"guests/initrd": os.path.join(output, "initrd")}
+
+
+def serve(m, addresses):
+    """The VM `server` of these (names to addresses) exports its disk, which has a file and sums; the others mount it."""
+    server = addresses["server"]
+    lab.at_shell(m, "server")
+    lab.says(m, "the server has its disk", "mkdir /srv; mount -t ext4 /dev/mbda /srv && ls /srv | tr '\\n' ' '; echo",
+             r"^file lost\+found sums $")
+    lab.says(m, "it serves", f"ifconfig eth0 {server} netmask 255.255.255.0 up; nfs-server /srv",
+             r"nfs-server: serves /srv$", 240)
+    for name, address in addresses.items():
+        if name != "server":
+            lab.at_shell(m, name)
+            lab.says(m, f"{name} mounts it", f"ifconfig eth0 {address} netmask 255.255.255.0 up; "
+                     f"nfs-client {server} /mnt", rf"nfs-client: has {server}$", 240)

@@ -111,9 +111,7 @@ def linux_reload(t):
         m.focus("the monitor")
         hints.until(t, m, "in the end the balloon is as full as it is to be",
                     lambda n: n == (MEMORY_MIB - KEPT_MIB) * hints.MIB_PAGES, lambda m: hints.balloon(m)[2])
-        at_shell(m, "alpha")
-        says(m, "its kernel reports no fault",
-             "echo f=$(dmesg | grep -cE 'Call Trace|BUG:|cut here|blocked for')", r"f=0$")
+        lab.no_fault(m, "alpha")
         m.focus("the monitor")
         m.command("exit")
         m.wait("Mirrorball leaves", r"^mirrorball: exit success$", 90)
