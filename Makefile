@@ -176,6 +176,9 @@ $(DRIVERS): $(BUILD)/drivers/%/made: $(DRIVER_SOURCES) scripts/mkmodules
 	@touch $@
 
 # --- what people do ------------------------------------------------------------------------------------------------
+# As many at a time as there are processors, unless make was told how many.
+PARALLEL = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
+
 DEMO := $(BUILD)/demo
 
 install-deps: ## install what building, running and testing need (Debian 12)
@@ -188,31 +191,33 @@ $(BUILD)/mirrorball.img: $(BUILD)/mirrorball.efi $(DEMO)/guests/initrd scripts/m
 	@scripts/mkimage --config scripts/mirrorball.conf --root $(DEMO) --output $@
 
 image: install-deps ## make build/mirrorball.img: a raw disk image with two Debian guests, for dd or an emulator
-	@$(MAKE) --no-print-directory $(BUILD)/mirrorball.img
+	@$(MAKE) --no-print-directory $(PARALLEL) $(BUILD)/mirrorball.img
 	@echo "image: $(BUILD)/mirrorball.img"
 
 run: install-deps ## build, and boot two Debian guests on the best platform here (KVM with VT-x, else Bochs)
-	@$(MAKE) --no-print-directory $(BUILD)/mirrorball.img
+	@$(MAKE) --no-print-directory $(PARALLEL) $(BUILD)/mirrorball.img
 	@scripts/boot --image $(BUILD)/mirrorball.img
 
 test: install-deps ## run every test: unit tests on the host, boot tests in emulators
-	@$(MAKE) --no-print-directory all guests drivers $(EFI_HELPERS) $(UNIT_TESTS) $(FUZZERS) $(BUILD)/host/check_log
+	@$(MAKE) --no-print-directory $(PARALLEL) all guests drivers $(EFI_HELPERS) $(UNIT_TESTS) $(FUZZERS) \
+		$(BUILD)/host/check_log
 	@tests/run
 
 fuzz: install-deps ## fuzz what reads hostile input, each target for ten minutes (FUZZ_SECONDS=N)
-	@$(MAKE) --no-print-directory $(FUZZERS)
+	@$(MAKE) --no-print-directory $(PARALLEL) $(FUZZERS)
 	@tests/run --only '^fuzz:' --fuzz-seconds $(FUZZ_SECONDS)
 
 SOAK_STEPS ?= 400000000
 
 soak: install-deps ## the long boot scenarios, fuzzing, the model of invalidation for some hours (SOAK_STEPS=N)
-	@$(MAKE) --no-print-directory all guests drivers $(BUILD)/host/test_invalidation $(FUZZERS) $(BUILD)/host/check_log
+	@$(MAKE) --no-print-directory $(PARALLEL) all guests drivers $(BUILD)/host/test_invalidation $(FUZZERS) \
+		$(BUILD)/host/check_log
 	@tests/run --long
 	@tests/run --only '^fuzz:' --fuzz-seconds $(FUZZ_SECONDS)
 	@SOAK_STEPS=$(SOAK_STEPS) $(BUILD)/host/test_invalidation
 
 bench: install-deps ## measure: native Linux against a guest, on the same emulator; then as the other bench-, but for pages
-	@$(MAKE) --no-print-directory all guests drivers $(EFI_HELPERS)
+	@$(MAKE) --no-print-directory $(PARALLEL) all guests drivers $(EFI_HELPERS)
 	@scripts/bench
 	@scripts/bench-disk
 	@scripts/bench-net
@@ -220,23 +225,23 @@ bench: install-deps ## measure: native Linux against a guest, on the same emulat
 	@scripts/bench-memory
 
 bench-disk: install-deps ## measure: a guest's disk, by Debian's fio: ticks and exits of reads and writes
-	@$(MAKE) --no-print-directory all drivers
+	@$(MAKE) --no-print-directory $(PARALLEL) all drivers
 	@scripts/bench-disk
 
 bench-net: install-deps ## measure: TCP between two Debian guests, ticks and exits of both ends together
-	@$(MAKE) --no-print-directory all drivers
+	@$(MAKE) --no-print-directory $(PARALLEL) all drivers
 	@scripts/bench-net
 
 bench-numa: install-deps ## measure: how much of a guest's memory is local on two and four nodes, and what moves
-	@$(MAKE) --no-print-directory all guests
+	@$(MAKE) --no-print-directory $(PARALLEL) all guests
 	@scripts/bench-numa
 
 bench-memory: install-deps ## measure: what up to eight Debian guests cost in memory, an hour
-	@$(MAKE) --no-print-directory all drivers
+	@$(MAKE) --no-print-directory $(PARALLEL) all drivers
 	@scripts/bench-memory
 
 bench-pages: install-deps ## measure: what the pages are that identical Debian guests do not share
-	@$(MAKE) --no-print-directory all drivers
+	@$(MAKE) --no-print-directory $(PARALLEL) all drivers
 	@scripts/bench-pages --extra "" --extra nokaslr --extra "nokaslr initcall_blacklist=tracer_init_tracefs"
 
 help: ## this list
