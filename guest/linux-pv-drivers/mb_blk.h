@@ -41,6 +41,7 @@ struct mb_queue {
 	struct request *rq[DEPTH];
 	struct mb_bio bio[DEPTH];
 	struct mb_bio *free;
+	unsigned int plugs;		/* tasks that put bios into the ring, and will make the call for them */
 	wait_queue_head_t wait;		/* for one that is free, or for all to be */
 	struct timer_list timer;
 };

@@ -2,7 +2,8 @@
 /* Copyright (C) 2026 The Mirrorball authors */
 /*
  * A disk without a request queue: what submits a bio puts it into the ring of its CPU and makes the call. Most are over
- * when that returns, so there is nothing to merge, to sort or to wait for.
+ * when that returns, so there is nothing to merge, to sort or to wait for. A task that has a plug, for it submits
+ * several, makes one call for all of them, when it unplugs.
  */
 #include <linux/slab.h>
 
@@ -14,6 +15,11 @@ static_assert(PAGE_SIZE % (SEGMENTS * sizeof(struct mb_blk_segment)) == 0);
 
 /* Of a bio, in this order; its tag stays its own meanwhile. */
 enum { FLUSH_BEFORE = 1, ITSELF = 2, FLUSH_BEHIND = 4 };
+
+struct mb_plug {
+	struct blk_plug_cb cb;		/* the first: the block layer allocates it so */
+	bool counted;
+};
 
 static unsigned int steps_of(const struct bio *bio)
 {
@@ -111,8 +117,37 @@ bool mb_bio_retire(struct mb_queue *q, unsigned int tag, blk_status_t status, st
 	return true;
 }
 
-/* Queue locked, but not while it waits for a tag. What is over is then ended without. */
-static bool start(struct mb_queue *q, struct bio *bio, struct mb_over *over)
+/* Before the task sleeps, or at the end of its batch. The queue stays while q->plugs counts this one. */
+static void mb_blk_unplug(struct blk_plug_cb *cb, bool from_schedule)
+{
+	struct mb_queue *q = cb->data;
+	unsigned long flags;
+
+	mb_queue_run(q);
+	spin_lock_irqsave(&q->lock, flags);
+	q->plugs--;
+	if (wq_has_sleeper(&q->wait))
+		wake_up(&q->wait);
+	spin_unlock_irqrestore(&q->lock, flags);
+	kfree(container_of(cb, struct mb_plug, cb));
+}
+
+/* Takes the lock. Will this task unplug the queue? */
+static bool lock_plugged(struct mb_queue *q)
+{
+	struct blk_plug_cb *cb = current->plug ? blk_check_plugged(mb_blk_unplug, q, sizeof(struct mb_plug)) : NULL;
+	struct mb_plug *plug = container_of(cb, struct mb_plug, cb);
+
+	spin_lock_irq(&q->lock);
+	if (cb && !plug->counted) {
+		plug->counted = true;
+		q->plugs++;
+	}
+	return cb;
+}
+
+/* Queue locked, but not while it waits for a tag. What is over is then ended without. A plug leaves a tag to others. */
+static bool start(struct mb_queue *q, struct bio *bio, bool plugged, struct mb_over *over)
 {
 	struct mb_bio *b;
 
@@ -126,7 +161,7 @@ static bool start(struct mb_queue *q, struct bio *bio, struct mb_over *over)
 		mb_bio_retire(q, b - q->bio, BLK_STS_IOERR, over);
 		return false;
 	}
-	return mb_queue_call(q, over);
+	return (!plugged || !q->free) && mb_queue_call(q, over);
 }
 
 static void mb_blk_submit_bio(struct bio *bio)
@@ -134,7 +169,7 @@ static void mb_blk_submit_bio(struct bio *bio)
 	struct mb_disk *d = bio->bi_bdev->bd_disk->private_data;
 	struct mb_queue *q = &d->queue[raw_smp_processor_id() % d->queues];
 	struct mb_over over = { };
-	bool again;
+	bool plugged, again;
 
 	if (!fits(bio))
 		bio = bio_split_to_limits(bio);
@@ -144,13 +179,14 @@ static void mb_blk_submit_bio(struct bio *bio)
 		bio_endio(bio);
 		return;
 	}
-	spin_lock_irq(&q->lock);
+	plugged = lock_plugged(q);
 	if (!q->free && (bio->bi_opf & REQ_NOWAIT)) {
 		spin_unlock_irq(&q->lock);
 		bio_wouldblock_error(bio);
 		return;
 	}
-	again = start(q, bio, &over);
+	/* To wait for a tag unplugs. */
+	again = start(q, bio, plugged && q->free, &over);
 	if (mb_queue_waiting(q) && !timer_pending(&q->timer))
 		mod_timer(&q->timer, jiffies + LATE);
 	spin_unlock_irq(&q->lock);
@@ -238,7 +274,10 @@ struct gendisk *mb_bio_add(struct mb_disk *d)
 	return gendisk;
 }
 
-/* Nothing comes any more; but what came may not be over, for the block layer does not count it. */
+/*
+ * Nothing comes any more; but what came may not be over, for the block layer does not count it. Who has counted its
+ * plug down lets the lock go before is_idle() takes it.
+ */
 void mb_bio_drain(struct mb_disk *d)
 {
 	unsigned int i;
@@ -246,7 +285,7 @@ void mb_bio_drain(struct mb_disk *d)
 	for (i = 0; i < d->queues; i++) {
 		struct mb_queue *q = &d->queue[i];
 
-		while (!wait_event_timeout(q->wait, is_idle(q), HZ))
+		while (!wait_event_timeout(q->wait, !READ_ONCE(q->plugs) && is_idle(q), HZ))
 			look_again(q);
 		del_timer_sync(&q->timer);
 	}

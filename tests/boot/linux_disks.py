@@ -17,6 +17,7 @@ BENCH_PAGES = 2048
 # the most hypercalls a MiB
 READS = (
     ("direct_4k", "4 KiB O_DIRECT reads", 6900, 256),
+    ("direct_16", "4 KiB O_DIRECT reads, 16 at once", 8200, 16),
     ("direct_128k", "128 KiB O_DIRECT reads", 1060, 8),
     ("direct_1m", "1 MiB O_DIRECT reads", 720, 1),
     ("buffered", "reads through the page cache", 6300, 4),
@@ -28,6 +29,7 @@ WRITES = (
 # the same without a request queue (use_bio)
 BIO_READS = (
     ("direct_4k", "4 KiB O_DIRECT reads", 5500, 256),
+    ("direct_16", "4 KiB O_DIRECT reads, 16 at once", 6900, 16),
     ("direct_128k", "128 KiB O_DIRECT reads", 900, 8),
     ("direct_1m", "1 MiB O_DIRECT reads", 690, 1),
     ("buffered", "reads through the page cache", 6300, 4),
