@@ -16,9 +16,9 @@
 #define MAX_NICS	16
 #define PACKETS		256		/* of a ring */
 #define PAGES		512
-#define CLUMP_ORDER	3		/* pages are posted so many together, in one compound page */
+#define CLUMP_ORDER	3		/* PAGES are posted so many together, in one compound page */
 #define CLUMP		BIT(CLUMP_ORDER)
-#define SPARE_CLUMPS	16		/* kept for the next ones to be posted: memory that nobody else has */
+#define SPARE_CLUMPS	64		/* kept for the next ones to be posted: memory that nobody else has */
 #define SEGMENTS	(MAX_SKB_FRAGS + 1)
 #define COPY_BYTES	256		/* that a packet's first page may have to be copied, and used again */
 #define RETRY_NS	(1000 * 1000)	/* until a packet is tried again for which there was no room */
@@ -65,8 +65,6 @@ struct mb_queue {
 	struct page_pool *pool;
 	u32 posted, seen;
 	struct page *page[PAGES];
-	struct page *clump;		/* of which the last clump_left are still to be posted */
-	unsigned int clump_left;
 	struct mb_counts received;
 	u64 copied, waits;
 	bool polls_again;		/* a socket's busy poll, not for the first time since it began */

@@ -206,37 +206,52 @@ netdev_tx_t mb_net_xmit(struct sk_buff *skb, struct net_device *dev)
 
 /* ---- receiving; in NAPI */
 
-/*
- * What fills pages that lie together is one fragment of an skb: so they come in clumps, each a compound page of which
- * every place has a share. Where there is none, single pages do.
- */
-static struct page *next_page(struct mb_queue *q)
+/* Those of a clump's places that are still there. */
+static void drop_pages(struct mb_queue *q, struct page **page)
 {
-	if (!q->clump_left) {
-		q->clump = page_pool_dev_alloc_pages(q->pool);
-		if (!q->clump)
-			return dev_alloc_page();
-		page_pool_fragment_page(q->clump, CLUMP);
-		q->clump_left = CLUMP;
+	unsigned int i;
+
+	for (i = 0; i < CLUMP; i++) {
+		if (page[i] && PageCompound(page[i]))
+			page_pool_put_full_page(q->pool, compound_head(page[i]), false);
+		else if (page[i])
+			put_page(page[i]);
+		page[i] = NULL;
 	}
-	return q->clump + (CLUMP - q->clump_left--);
 }
 
 void mb_net_free_pages(struct mb_queue *q)
 {
 	unsigned int i;
 
-	for (i = 0; i < PAGES; i++) {
-		struct page *page = q->page[i];
+	for (i = 0; i < PAGES; i += CLUMP)
+		drop_pages(q, &q->page[i]);
+}
 
-		q->page[i] = NULL;
-		if (page && PageCompound(page))
-			page_pool_put_full_page(q->pool, compound_head(page), false);
-		else if (page)
-			put_page(page);
+/*
+ * What fills pages that lie together is one fragment of an skb: so they come in clumps, each a compound page of which
+ * every place has a share. Where there is none, single pages do. If all packets were copied, the pages stay; if not,
+ * none does: the few that were would keep the rest of their clump from being used again. False: no memory.
+ */
+static bool fill_places(struct mb_queue *q, struct page **page)
+{
+	unsigned int i, there = 0;
+	struct page *clump;
+
+	for (i = 0; i < CLUMP; i++)
+		there += !!page[i];
+	if (there == CLUMP)
+		return true;
+	drop_pages(q, page);
+	clump = page_pool_dev_alloc_pages(q->pool);
+	if (clump)
+		page_pool_fragment_page(clump, CLUMP);
+	for (i = 0; i < CLUMP; i++) {
+		page[i] = clump ? clump + i : dev_alloc_page();
+		if (!page[i])
+			return false;
 	}
-	for (; q->clump_left; q->clump_left--)
-		page_pool_put_full_page(q->pool, q->clump, false);
+	return true;
 }
 
 static bool is_short_of_pages(const struct mb_queue *q)
@@ -244,20 +259,19 @@ static bool is_short_of_pages(const struct mb_queue *q)
 	return q->posted - q->seen < PAGES / 2;
 }
 
-/* Pages for the places that have none; those whose packet was copied stay. */
+/* Pages for the places that were seen, by clumps. */
 static void refill(struct mb_queue *q)
 {
 	u32 before = q->posted;
 
-	while (q->posted - q->seen < PAGES) {
+	for (; q->posted - q->seen <= PAGES - CLUMP; q->posted += CLUMP) {
 		u32 place = q->posted % PAGES;
+		unsigned int i;
 
-		if (!q->page[place])
-			q->page[place] = next_page(q);
-		if (!q->page[place])
+		if (!fill_places(q, &q->page[place]))
 			break;
-		q->address[place] = page_to_phys(q->page[place]);
-		q->posted++;
+		for (i = 0; i < CLUMP; i++)
+			q->address[place + i] = page_to_phys(q->page[place + i]);
 	}
 	if (is_short_of_pages(q))
 		call_later(q, RETRY_NS); /* no memory for more; nothing that comes would tell when there is */
