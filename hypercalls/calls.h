@@ -15,7 +15,6 @@ int64_t call_balloon(struct vcpu *v);
 /* hypercalls/blk.c */
 int64_t call_blk_ring(struct vcpu *v);
 int64_t call_blk_run(struct vcpu *v);
-bool quick_blk_run(struct vcpu *v); /* on the short way of the exit; false: it has to go the whole way */
 
 /* hypercalls/net.c */
 int64_t call_net_identify(struct vcpu *v);
