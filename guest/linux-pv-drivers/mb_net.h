@@ -24,6 +24,7 @@
 #define RETRY_NS	(1000 * 1000)	/* until a packet is tried again for which there was no room */
 #define MAX_LATER_US	10000U
 #define LATER_BYTES	(1024 * 1024)	/* so much does not wait */
+#define LARGE_BYTES	(16 * 1024)	/* of a packet that TCP need not put more into */
 
 #define RING_BYTES	MB_NET_RING_SIZE(PACKETS, PAGES)
 

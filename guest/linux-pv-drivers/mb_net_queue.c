@@ -192,9 +192,9 @@ netdev_tx_t mb_net_xmit(struct sk_buff *skb, struct net_device *dev)
 	reclaim(q, 0);
 	/*
 	 * What TCP may have under way in a device is two large packets, so every one would wait for a reclaim and its
-	 * CPU go idle in between. Of small ones it waits rightly: it makes larger ones of them meanwhile.
+	 * CPU go idle in between. Of smaller ones it waits rightly: it makes larger ones of them meanwhile.
 	 */
-	if (skb_is_gso(skb))
+	if (skb->len >= LARGE_BYTES)
 		skb_orphan(skb);
 	push(q, skb);
 	if (q->submitted - q->done >= PACKETS)
@@ -452,7 +452,8 @@ static int receive(struct mb_queue *q, int budget)
 
 /*
  * What waits to be sent: what came may have been answered, or the timer or room for it is why we are here. Of urgent
- * packets the timer stays when they have been taken: it is soon, and the next round trip would set it again.
+ * packets the timer stays when they have been taken: it is soon, and the next round trip would set it again. So it does
+ * while a program runs, which is likely to send more: to cancel it and to set it again is an exit each.
  */
 static void send_waiting(struct mb_queue *q, int budget)
 {
@@ -463,7 +464,7 @@ static void send_waiting(struct mb_queue *q, int budget)
 	reclaim(q, budget);
 	if (q->done != q->submitted && !READ_ONCE(q->nic->broken))
 		call_or_wait(q, budget);
-	else if (haste != HASTE_URGENT && !is_short_of_pages(q) && !is_polled(q))
+	else if (haste != HASTE_URGENT && !is_short_of_pages(q) && !is_polled(q) && is_idle_task(current))
 		hrtimer_try_to_cancel(&q->timer); /* it would wake the vCPU for nothing */
 	__netif_tx_unlock(txq_of(q));
 }

@@ -83,6 +83,7 @@ def nfs(t):
         mib = (before - now) * 4096 / 2**20
         print(f"nfs: a file of {FILE_MIB} MiB, read by the server and {len(CLIENTS)} clients: {mib:.1f} MiB of machine "
               f"memory, {mib / FILE_MIB:.2f} times the file")
+        print(m.command("net stat"))
         t.check("all copies are there about once", mib <= MOST * FILE_MIB, text)
         write(m)
         for name in ADDRESS:
