@@ -24,8 +24,11 @@ enum {
 #define CLOCK         115200u
 #define FIFO_SIZE     16u
 
-/* Reads of LSR to wait for the transmitter: over 16 characters at 9600 baud where a port read takes a microsecond. */
-#define TRIES         50000u
+/*
+ * Reads of LSR to wait for the transmitter: far more than 16 characters at 9600 baud take where a port read takes a
+ * microsecond; as many at 115200 baud where it takes as long as any instruction, in an emulator with 400 MHz.
+ */
+#define TRIES         400000u
 
 static bool present, stuck;
 static unsigned fifo = 1; /* characters that an empty transmitter takes */
