@@ -8,7 +8,10 @@
  *   net file ADDRESS FILE N    sendfile of all of it N times, likewise
  *   net check ADDRESS FILE     once, and both ends add up what they have seen
  *   net skip ADDRESS FILE N    sendfile, and the other end drops what comes without looking at it, as iperf3 can
+ *   net zero ADDRESS MIB BYTES the stream without the sender's copy: MSG_ZEROCOPY, from large pages
+ *   net zero-skip ADDRESS MIB BYTES  the same, and the other end drops it
  *   net echo ADDRESS N BYTES   round trips
+ *   net datagram ADDRESS N BYTES  round trips over UDP
  *   net none                   nothing, said in the same way
  *   net big INTERFACE BYTES    it takes and gives TCP packets of that size (over IPv6: jumbograms), as ip-link's
  *                              gso_max_size and gro_max_size do
@@ -19,6 +22,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/errqueue.h>
 #include <linux/ethtool.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
@@ -26,12 +30,14 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -44,6 +50,9 @@
 
 /* The first word of a call: the length of each message to echo, or one of these. */
 enum { SINK = -1, CHECK = -2, SKIP = -3 };
+
+/* Memory that MSG_ZEROCOPY sends from, over and over, in pages of 2 MiB. */
+enum { LARGE_PAGE = 2 * MIB, LARGE_BYTES = 2 * LARGE_PAGE };
 
 enum { TRACED_MIB = 4, TRACED_ECHOES = 20 };
 
@@ -135,18 +144,43 @@ static socklen_t set_address(union address *to, int family, const char *text)
     return family == AF_INET6 ? sizeof(to->six) : sizeof(to->four);
 }
 
-static void serve(int family)
+static int bound(int family, int type)
 {
-    int fd = socket(family, SOCK_STREAM, 0), one = 1, peer;
+    int fd = socket(family, type, 0), one = 1;
     union address at;
     socklen_t length = set_address(&at, family, NULL);
 
-    signal(SIGCHLD, SIG_IGN);
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     if (family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
-    if (bind(fd, &at.any, length) || listen(fd, 8))
+    if (bind(fd, &at.any, length))
         die("bind");
+    return fd;
+}
+
+static void answer_datagrams(int fd)
+{
+    union address from;
+    ssize_t n;
+
+    for (;;) {
+        socklen_t length = sizeof(from);
+
+        n = recvfrom(fd, buffer, sizeof(buffer), 0, &from.any, &length);
+        if (n >= 0)
+            sendto(fd, buffer, (size_t)n, 0, &from.any, length);
+    }
+}
+
+static void serve(int family)
+{
+    int fd = bound(family, SOCK_STREAM), one = 1, peer;
+
+    signal(SIGCHLD, SIG_IGN);
+    if (!fork())
+        answer_datagrams(bound(family, SOCK_DGRAM));
+    if (listen(fd, 8))
+        die("listen");
     while ((peer = accept(fd, NULL, NULL)) >= 0) {
         setsockopt(peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
         if (!fork()) {
@@ -157,14 +191,21 @@ static void serve(int family)
     }
 }
 
-static int call(const char *address, int32_t what)
+static int connected(const char *address, int type)
 {
-    int family = strchr(address, ':') ? AF_INET6 : AF_INET, fd = socket(family, SOCK_STREAM, 0), one = 1;
+    int family = strchr(address, ':') ? AF_INET6 : AF_INET, fd = socket(family, type, 0);
     union address to;
     socklen_t length = set_address(&to, family, address);
 
     if (connect(fd, &to.any, length))
         die("connect");
+    return fd;
+}
+
+static int call(const char *address, int32_t what)
+{
+    int fd = connected(address, SOCK_STREAM), one = 1;
+
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     transfer(fd, 1, (char *)&what, sizeof(what));
     return fd;
@@ -191,6 +232,69 @@ static void send_stream(const char *address, size_t bytes, size_t message)
     }
     got = end(fd);
     printf("bench: net_send_%zu %lu %lu\n", message, (unsigned long)(ticks_now() - start), (unsigned long)got);
+}
+
+/* The kernel has them by itself or not at all: a figure of small pages would not be what it says. */
+static char *large_pages(size_t bytes)
+{
+    char *at = mmap(NULL, bytes + LARGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), line[128];
+    FILE *smaps = fopen("/proc/self/smaps_rollup", "r");
+    unsigned long kib = 0;
+
+    if (at == MAP_FAILED || !smaps)
+        die("large pages");
+    at += -(uintptr_t)at % LARGE_PAGE;
+    madvise(at, bytes, MADV_HUGEPAGE);
+    memset(at, 'z', bytes);
+    while (!kib && fgets(line, sizeof(line), smaps))
+        sscanf(line, "AnonHugePages: %lu", &kib);
+    fclose(smaps);
+    if (kib * 1024 < bytes) {
+        fprintf(stderr, "net: %lu KiB in large pages\n", kib);
+        exit(1);
+    }
+    return at;
+}
+
+/* Waits until messages are out of the kernel's hands; how many are now, of those that were sent. */
+static uint32_t await_sent(int fd, uint32_t done)
+{
+    char control[128];
+    struct msghdr m = { .msg_control = control, .msg_controllen = sizeof(control) };
+    struct pollfd p = { .fd = fd };
+    struct sock_extended_err *e;
+
+    if (poll(&p, 1, -1) < 0 || recvmsg(fd, &m, MSG_ERRQUEUE | MSG_DONTWAIT) < 0 || !CMSG_FIRSTHDR(&m))
+        die("MSG_ERRQUEUE");
+    e = (struct sock_extended_err *)CMSG_DATA(CMSG_FIRSTHDR(&m));
+    if (e->ee_origin != SO_EE_ORIGIN_ZEROCOPY || e->ee_code || e->ee_info != done) {
+        fprintf(stderr, "net: zerocopy: origin %u, code %u, %u after %u\n", e->ee_origin, e->ee_code, e->ee_info, done);
+        exit(1);
+    }
+    return e->ee_data + 1;
+}
+
+static void send_uncopied(const char *address, int32_t what, size_t bytes, size_t message)
+{
+    int fd = call(address, what), one = 1;
+    uint32_t places = (uint32_t)(LARGE_BYTES / message), done = 0;
+    char *at = large_pages(LARGE_BYTES);
+    uint64_t start = ticks_now(), got;
+
+    if (setsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &one, sizeof(one)))
+        die("SO_ZEROCOPY");
+    for (uint32_t n = 0; n < bytes / message; n++) {
+        while (n - done >= places)
+            done = await_sent(fd, done);
+        while (send(fd, at + n % places * message, message, MSG_ZEROCOPY) != (ssize_t)message) {
+            if (errno != ENOBUFS) /* too many that it has to tell of */
+                die("MSG_ZEROCOPY");
+            done = await_sent(fd, done);
+        }
+        stop_between(n * message, (n + 1) * message, bytes);
+    }
+    got = end(fd);
+    printf("bench: net_zero_%zu %lu %lu\n", message, (unsigned long)(ticks_now() - start), (unsigned long)got);
 }
 
 static void send_file(const char *address, const char *file, int32_t what, unsigned times)
@@ -225,9 +329,10 @@ static void send_file(const char *address, const char *file, int32_t what, unsig
     printf("net: sums %s\n", sum == got ? "agree" : "differ");
 }
 
-static void echo(const char *address, unsigned times, size_t bytes)
+/* Of a stream or of datagrams. */
+static void echo(const char *address, int type, unsigned times, size_t bytes)
 {
-    int fd = call(address, (int32_t)bytes);
+    int fd = type == SOCK_STREAM ? call(address, (int32_t)bytes) : connected(address, type);
     uint64_t start = 0;
 
     for (unsigned i = 0; i < times + 10; i++) {
@@ -237,7 +342,8 @@ static void echo(const char *address, unsigned times, size_t bytes)
         transfer(fd, 1, buffer, bytes);
         transfer(fd, 0, buffer, bytes);
     }
-    printf("bench: net_echo_%zu %lu %u\n", bytes, (unsigned long)(ticks_now() - start), times);
+    printf("bench: net_%s_%zu %lu %u\n", type == SOCK_STREAM ? "echo" : "datagram", bytes,
+           (unsigned long)(ticks_now() - start), times);
 }
 
 static void big(const char *interface, uint32_t bytes)
@@ -292,6 +398,35 @@ static void stats(const char *interface)
         printf("%s: %lu\n", names.names.name[i], (unsigned long)values.values.value[i]);
 }
 
+/* What measures; false: there is no such word. */
+static int measure(int argc, char **argv)
+{
+    const char *what = argv[1];
+    unsigned long first, second;
+
+    if (argc != 5)
+        return 0;
+    first = strtoul(argv[3], NULL, 10);
+    second = strtoul(argv[4], NULL, 10);
+    if (!strcmp(what, "send"))
+        send_stream(argv[2], first * MIB, second);
+    else if (!strcmp(what, "zero"))
+        send_uncopied(argv[2], SINK, first * MIB, second);
+    else if (!strcmp(what, "zero-skip"))
+        send_uncopied(argv[2], SKIP, first * MIB, second);
+    else if (!strcmp(what, "file"))
+        send_file(argv[2], argv[3], SINK, (unsigned)second);
+    else if (!strcmp(what, "skip"))
+        send_file(argv[2], argv[3], SKIP, (unsigned)second);
+    else if (!strcmp(what, "echo"))
+        echo(argv[2], SOCK_STREAM, (unsigned)first, second);
+    else if (!strcmp(what, "datagram"))
+        echo(argv[2], SOCK_DGRAM, (unsigned)first, second);
+    else
+        return 0;
+    return 1;
+}
+
 int main(int argc, char **argv)
 {
     const char *what;
@@ -305,23 +440,15 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     if (!strcmp(what, "serve"))
         serve(fork() ? AF_INET : AF_INET6);
-    else if (!strcmp(what, "send") && argc == 5)
-        send_stream(argv[2], strtoul(argv[3], NULL, 10) * MIB, strtoul(argv[4], NULL, 10));
-    else if (!strcmp(what, "file") && argc == 5)
-        send_file(argv[2], argv[3], SINK, (unsigned)strtoul(argv[4], NULL, 10));
     else if (!strcmp(what, "check") && argc == 4)
         send_file(argv[2], argv[3], CHECK, 1);
-    else if (!strcmp(what, "skip") && argc == 5)
-        send_file(argv[2], argv[3], SKIP, (unsigned)strtoul(argv[4], NULL, 10));
-    else if (!strcmp(what, "echo") && argc == 5)
-        echo(argv[2], (unsigned)strtoul(argv[3], NULL, 10), strtoul(argv[4], NULL, 10));
     else if (!strcmp(what, "none"))
-        printf("bench: net_none 0 0\n");
+        printf("bench: net_none_000000 00000000 00000000\n"); /* as long as a stream's, for each character is an exit */
     else if (!strcmp(what, "big") && argc == 4)
         big(argv[2], (uint32_t)strtoul(argv[3], NULL, 10));
     else if (!strcmp(what, "stats") && argc == 3)
         stats(argv[2]);
-    else
+    else if (!measure(argc, argv))
         return 2;
     return 0;
 }
