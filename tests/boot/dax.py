@@ -82,7 +82,7 @@ def writes(m):
 @lab.scenario("dax", seconds=600)
 def dax(t):
     config = lab.config(*(lab.linux_section(name) + "disk = \\guests\\data.img,dax\n" for name in NAMES))
-    with t.machine(t.image(config, guest_files(t)), cpus=2, memory=1024) as m:
+    with t.machine(t.image(config, guest_files(t)), cpus=1, memory=1024) as m:
         for name in NAMES:
             m.wait(f"{name} has its place",
                    rf"^mirrorball: vm {name}: disk data.img: persistent memory at 0x1\d+, {IMAGE_MIB} MiB", since=0)

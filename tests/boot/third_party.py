@@ -48,13 +48,13 @@ def stop(m, name):
 def third_party(t):
     config = lab.config(
         lab.vm_section("invaders", "invaders", memory=16),
-        lab.vm_section("generic", "generic", "initrd", "console=ttyS0 mb.name=generic", 384),
-        lab.vm_section("pvh", "pvh", "initrd", "console=ttyS0 mb.name=pvh", 256),
+        lab.vm_section("generic", "generic", "initrd", f"{lab.LINUX_LINE} mb.name=generic", 384),
+        lab.vm_section("pvh", "pvh", "initrd", f"{lab.LINUX_LINE} mb.name=pvh", 256),
         lab.vm_section("memtest", "memtest", extra="console=ttyS0,115200", memory=32),
         lab.vm_section("xen", "xen", "vmlinuz", "com1=115200,8n1 console=com1 noreboot dom0_mem=128M", 384))
     files = lab.linux() | pvh() | kernels()
-    with t.machine(t.image(config, files), cpus=4, memory=1536) as m:
-        m.wait("Mirrorball runs", r"^mirrorball: 4 processors: into our own world")
+    with t.machine(t.image(config, files), cpus=2, memory=1536) as m:
+        m.wait("Mirrorball runs", r"^mirrorball: 2 processors: into our own world")
         start = m.at
         m.wait("Xen speaks (multiboot, an ELF file)", r"^\[xen\] .*Xen version 4\.17", since=start)
         m.wait("Xen sees its memory map", r"^\[xen\] .*\[0000000000100000, ", since=start)
