@@ -148,7 +148,7 @@ def linux_segments(t):
     config = lab.config("apicv = off\nscan = 0\n", linux_section("alpha", f"db,{DB_MIB}", f"log,{LOG_MIB}"),
                         linux_section("beta", f"db,{DB_MIB}", f"log,{LOG_MIB},ro"),
                         lab.linux_section("gamma", "vmlinux", memory=128))
-    with t.machine(t.image(config, guest_files(t) | lab.vmlinux()), cpus=2, memory=1024) as m:
+    with t.machine(t.image(config, guest_files(t) | lab.vmlinux()), cpus=1, memory=1024) as m:
         for name in ("alpha", "beta", "gamma"):
             m.wait(f"{name} is ready", rf"^\[{name}\] mirrorball-guest: {name} ready", since=0)
         address = one_address(t, m)
