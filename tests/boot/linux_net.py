@@ -71,13 +71,13 @@ def counted(m, name):
     return dict(zip(names, map(int, found.groups()))) if found else {}
 
 
-def talk(m, mhz=MHZ):
+def talk(m, mhz=MHZ, later_ticks=LATER_TICKS):
     """Both to their shells and onto the network; beta answers calls, alpha has the input."""
     for name in ADDRESS:
         m.wait(f"{name} comes to its shell", rf"^\[{name}\] mirrorball-guest: {name} ready", since=0)
     for name in ("beta", "alpha"):
         at_shell(m, name)
-        says(m, f"{name} has an interface", f"rmmod mb_net; modprobe mb_net later_us={LATER_TICKS // mhz}; {up(name)}; "
+        says(m, f"{name} has an interface", f"rmmod mb_net; modprobe mb_net later_us={later_ticks // mhz}; {up(name)}; "
              "cat /sys/class/net/eth0/carrier", r"^1$")
         if name == "beta":
             says(m, "beta answers calls", "net serve & sleep 1; echo serves", r"^serves$")
