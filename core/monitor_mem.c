@@ -50,8 +50,8 @@ static void print_vm(const struct vm *vm)
         monitor_print("  vm %-12s is asked for %lu MiB more while memory is short\n", vm->config->name,
                       vm->squeezed_mib);
     if (p->touched)
-        monitor_print("  vm %-12s shares by origin %lu, by content %lu, zeros %lu; breaks %lu\n", vm->config->name,
-                      p->files, p->content, p->zeros, p->breaks);
+        monitor_print("  vm %-12s shares by origin %lu, by content %lu, zeros %lu; breaks %lu, cleared %lu\n",
+                      vm->config->name, p->files, p->content, p->zeros, p->breaks, p->cleared);
 }
 
 /* Each page once more than it is there; the buffer cache keeps some that no VM has. */

@@ -31,9 +31,16 @@ static struct hpa new_table(struct ept *ept)
     return page;
 }
 
+static void forget_tables(struct ept *ept)
+{
+    for (unsigned i = 0; i < EPT_RECENT; i++)
+        ept->recent[i].region = UINT64_MAX;
+}
+
 int ept_init(struct ept *ept, const struct ept_pages *pages)
 {
-    *ept = (struct ept){ .pages = *pages, .recent_region = UINT64_MAX };
+    *ept = (struct ept){ .pages = *pages };
+    forget_tables(ept);
     ept->generation = 1;
     ept->root = new_table(ept);
     return ept->root.v ? 0 : -ENOMEM;
@@ -80,10 +87,17 @@ static int put_table(struct ept *ept, uint64_t *e, unsigned l)
     return 0;
 }
 
-/* The entry for gpa in the table of 4 KiB pages that was used last; NULL: it belongs to another. */
-static inline uint64_t *recent_entry(const struct ept *ept, struct gpa gpa)
+static inline void remember_table(struct ept *ept, struct gpa gpa, uint64_t *t)
 {
-    return gpa.v / level_size(EPT_2M) == ept->recent_region ? &ept->recent[level_index(gpa, EPT_4K)] : NULL;
+    *ept_recent_of(ept, gpa) = (struct ept_recent){ gpa.v / level_size(EPT_2M), t };
+}
+
+/* The table of 4 KiB pages for gpa, if it was used lately. */
+static inline uint64_t *recent_table(struct ept *ept, struct gpa gpa)
+{
+    const struct ept_recent *recent = ept_recent_of(ept, gpa);
+
+    return gpa.v / level_size(EPT_2M) == recent->region ? recent->table : NULL;
 }
 
 /* The table of 4 KiB pages for gpa, if there is one. */
@@ -101,18 +115,16 @@ static uint64_t *find_table(const struct ept *ept, struct gpa gpa)
     return t;
 }
 
-/* The same, and it is the one that was used last. */
-static uint64_t *use_table(struct ept *ept, struct gpa gpa)
+/* The same, remembered. */
+static inline uint64_t *use_table(struct ept *ept, struct gpa gpa)
 {
-    uint64_t *t;
+    uint64_t *t = recent_table(ept, gpa);
 
-    if (gpa.v / level_size(EPT_2M) == ept->recent_region)
-        return ept->recent;
+    if (t)
+        return t;
     t = find_table(ept, gpa);
-    if (t) {
-        ept->recent = t;
-        ept->recent_region = gpa.v / level_size(EPT_2M);
-    }
+    if (t)
+        remember_table(ept, gpa, t);
     return t;
 }
 
@@ -134,26 +146,19 @@ int ept_prepare(struct ept *ept, struct gpa gpa, enum ept_level level, struct ep
         t = table(*e);
     }
     e = &t[level_index(gpa, level)];
-    if (level == EPT_4K) {
-        ept->recent = t;
-        ept->recent_region = gpa.v / level_size(EPT_2M);
-    }
+    if (level == EPT_4K)
+        remember_table(ept, gpa, t);
     *slot = (struct ept_slot){ e, level };
     return present(*e) && !is_leaf(*e, level) ? -EEXIST : 0;
 }
 
 uint64_t *ept_find_empty(struct ept *ept, struct gpa gpa)
 {
-    uint64_t region = gpa.v / level_size(EPT_2M), *e;
+    uint64_t *t = use_table(ept, gpa), *e;
 
-    if (region != ept->recent_region) {
-        e = find_table(ept, gpa);
-        if (!e)
-            return NULL;
-        ept->recent = e;
-        ept->recent_region = region;
-    }
-    e = &ept->recent[level_index(gpa, EPT_4K)];
+    if (!t)
+        return NULL;
+    e = &t[level_index(gpa, EPT_4K)];
     return present(*e) ? NULL : e;
 }
 
@@ -187,10 +192,8 @@ static uint64_t *find_leaf(const struct ept *ept, struct gpa gpa, unsigned *leve
 void ept_clear(struct ept *ept, struct gpa gpa)
 {
     unsigned level;
-    uint64_t *e = recent_entry(ept, gpa);
+    uint64_t *t = recent_table(ept, gpa), *e = t ? &t[level_index(gpa, EPT_4K)] : find_leaf(ept, gpa, &level);
 
-    if (!e)
-        e = find_leaf(ept, gpa, &level);
     if (!e || !present(*e))
         return;
     set(e, 0);
@@ -215,7 +218,7 @@ struct hpa ept_unhook(struct ept *ept, struct gpa gpa)
     if (old & E_LARGE)
         return HPA(0);
     ept->tables--;
-    ept->recent_region = UINT64_MAX; /* it may have been this one */
+    ept_recent_of(ept, gpa)->region = UINT64_MAX; /* it may have been this one */
     return HPA(old & E_ADDR);
 }
 
@@ -228,7 +231,7 @@ int ept_merge(struct ept *ept, struct gpa gpa, struct hpa hpa, enum ept_prot pro
     if (err && err != -EEXIST)
         return err;
     ept_commit(ept, slot, hpa, prot);
-    ept->recent_region = UINT64_MAX; /* its table may be one of them */
+    forget_tables(ept); /* they may be among these */
     return 0;
 }
 

@@ -23,13 +23,16 @@ struct ept_pages {
     void *ctx;
 };
 
+/* A table of 4 KiB pages that was used lately, and which 2 MiB it is for; UINT64_MAX: none. */
+struct ept_recent { uint64_t region, *table; };
+#define EPT_RECENT 8u              /* neighbours have places of their own */
+
 struct ept {
     struct hpa root;
     struct ept_pages pages;
     uint64_t tables;           /* pages in use, the root included */
     struct hpa kept;           /* the next table (ept_keep) */
-    uint64_t *recent;          /* table of 4 KiB pages used last, and which 2 MiB it is for */
-    uint64_t recent_region;
+    struct ept_recent recent[EPT_RECENT];
     _Atomic uint64_t generation; /* counts changes that make a translation wrong that a processor may have kept */
 };
 
@@ -62,14 +65,19 @@ static inline void ept_fill(uint64_t *entry, struct hpa hpa, enum ept_prot prot)
 }
 /* Is there a table of 4 KiB pages for gpa? The next entries in it are found at once. */
 bool ept_has_table(struct ept *ept, struct gpa gpa);
+static inline struct ept_recent *ept_recent_of(struct ept *ept, struct gpa gpa)
+{
+    return &ept->recent[gpa.v / PAGE_SIZE_2M % EPT_RECENT];
+}
 /* ept_prepare and ept_commit in one for a 4 KiB page, if there is a table for it. False: there is none. */
 static inline bool ept_replace(struct ept *ept, struct gpa gpa, struct hpa hpa, enum ept_prot prot)
 {
+    struct ept_recent *recent = ept_recent_of(ept, gpa);
     uint64_t *entry, old;
 
-    if (gpa.v / PAGE_SIZE_2M != ept->recent_region && !ept_has_table(ept, gpa))
+    if (gpa.v / PAGE_SIZE_2M != recent->region && !ept_has_table(ept, gpa))
         return false;
-    entry = &ept->recent[gpa.v / PAGE_SIZE % 512];
+    entry = &recent->table[gpa.v / PAGE_SIZE % 512];
     old = *entry;
     ept_fill(entry, hpa, prot);
     if ((old & EPT_RWX) && ((old & EPT_ADDRESS) != hpa.v || (old & EPT_RWX & ~(uint64_t)prot)))

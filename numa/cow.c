@@ -210,6 +210,40 @@ int pmap_split(struct pmap *pmap, uint64_t *chunk)
     return 0;
 }
 
+/* pmap_clear_shared, lock held. */
+static bool clear_shared(struct pmap *pmap, struct gpa gpa)
+{
+    uint64_t chunk = *pmap_chunk(pmap, gpa), *e;
+    struct hpa old;
+
+    if (!chunk || (chunk & P_LARGE))
+        return false;
+    e = pmap_entry(chunk, gpa);
+    if (!(*e & P_SHARED))
+        return false;
+    old = HPA(*e & P_ADDR);
+    pmap_detach(pmap, gpa);
+    *e = P_ZERO;
+    --*pmap_shared_like(pmap, page_of(old));
+    pmap->counts.zeros++;
+    pmap->counts.cleared++;
+    pmap->counts.faults++;
+    commons_drop(old);
+    return true;
+}
+
+bool pmap_clear_shared(struct pmap *pmap, struct gpa gpa)
+{
+    bool done;
+
+    if (!pmap_has(pmap, gpa) || gpa.v >= pmap->windows_at)
+        return false;
+    spin_lock(&pmap->lock);
+    done = clear_shared(pmap, gpa);
+    spin_unlock(&pmap->lock);
+    return done;
+}
+
 /* The page entry at gpa if it names a small private page. */
 static uint64_t *private_entry(struct pmap *pmap, struct gpa gpa)
 {

@@ -48,7 +48,7 @@ static struct page_range *range_of(uint64_t frame)
 
 struct mpage *page_of_far(uint64_t frame)
 {
-    for (const struct page_range *r = page_ranges + 1, *end = page_ranges + range_count; r < end; r++)
+    for (const struct page_range *r = page_ranges + 2, *end = page_ranges + range_count; r < end; r++)
         if (frame - r->first < r->count)
             return &r->pages[frame - r->first];
     return NULL;

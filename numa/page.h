@@ -109,14 +109,17 @@ struct page_range {
     uint64_t first, count;
     struct mpage *pages;
 };
-extern struct page_range page_ranges[]; /* the largest is the first, and nearly all are in it */
+extern struct page_range page_ranges[]; /* the largest come first: nearly all pages are in two of them */
 struct mpage *page_of_far(uint64_t frame);
 /* The memmap entry of a machine page, NULL if it is not ours. */
 static inline struct mpage *page_of(struct hpa page)
 {
-    uint64_t n = page.v / PAGE_SIZE - page_ranges->first;
+    uint64_t frame = page.v / PAGE_SIZE;
 
-    return n < page_ranges->count ? &page_ranges->pages[n] : page_of_far(page.v / PAGE_SIZE);
+    for (const struct page_range *r = page_ranges; r < page_ranges + 2; r++)
+        if (frame - r->first < r->count)
+            return &r->pages[frame - r->first];
+    return page_of_far(frame);
 }
 /* Splits an allocated block into smaller ones, of order parts each, that can be freed one by one. */
 void page_split(struct hpa page, unsigned order, unsigned parts);

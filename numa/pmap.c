@@ -187,11 +187,14 @@ bool pmap_destroy_chunk(struct pmap *pmap, uint64_t *chunk)
 /* What is beside it in a large page stays mapped, if there is memory for the table. */
 void pmap_unmap(struct ept *ept, struct gpa gpa)
 {
-    struct ept_mapping m = ept_lookup(ept, gpa);
+    struct ept_mapping m;
     struct ept_slot slot;
 
-    if (m.level > EPT_4K && (m.prot & EPT_W))
-        (void)ept_prepare(ept, gpa, EPT_4K, &slot);
+    if (!ept_has_table(ept, gpa)) {
+        m = ept_lookup(ept, gpa);
+        if (m.level > EPT_4K && (m.prot & EPT_W))
+            (void)ept_prepare(ept, gpa, EPT_4K, &slot);
+    }
     ept_clear(ept, gpa);
 }
 
@@ -423,6 +426,18 @@ static int part_write(struct pmap *pmap, struct gpa gpa, char *arg, size_t n)
     return 0;
 }
 
+static int part_set(struct pmap *pmap, struct gpa gpa, char *arg, size_t n)
+{
+    int err = pmap_own(pmap, gpa, pmap->home);
+
+    (void)n;
+    if (err)
+        return err;
+    __atomic_fetch_or(pmap_machine(pmap, gpa), *arg, __ATOMIC_RELAXED);
+    pmap_show_own(pmap, gpa);
+    return 0;
+}
+
 static int part_zero(struct pmap *pmap, struct gpa gpa, char *arg, size_t n)
 {
     int err = pmap_machine(pmap, gpa) ? pmap_own(pmap, gpa, pmap->home) : 0;
@@ -526,6 +541,11 @@ void *pmap_hold(struct pmap *pmap, struct gpa gpa)
     if (!page)
         spin_unlock(&pmap->lock);
     return page;
+}
+
+int pmap_set_bits(struct pmap *pmap, struct gpa at, uint8_t bits)
+{
+    return each_part(pmap, at, 1, part_set, (char *)&bits);
 }
 
 int pmap_zero(struct pmap *pmap, struct gpa to, size_t n)

@@ -29,6 +29,7 @@ struct pmap_counts {
     uint64_t files, content;   /* of these, shared by origin and by content */
     uint64_t zeros;            /* of these, found to be zero and given back */
     uint64_t faults, breaks;   /* EPT violations on RAM; writes to a shared page that made a copy */
+    uint64_t cleared;          /* shared pages that the guest has written zeros to as a whole: no copy was made */
     uint64_t returned;         /* that the guest has given back (numa/hints.h), over its life */
 };
 
@@ -141,6 +142,14 @@ int pmap_write(struct pmap *pmap, struct gpa to, const void *from, size_t n);
  */
 void *pmap_hold(struct pmap *pmap, struct gpa gpa);
 static inline void pmap_release(struct pmap *pmap) { spin_unlock(&pmap->lock); }
+/* Sets bits of a byte, atomically for the VM's processors; else as pmap_write. */
+int pmap_set_bits(struct pmap *pmap, struct gpa at, uint8_t bits);
+/*
+ * The guest writes zeros to all of a page: if it is a shared one of RAM, it is let go, and the VM has none there until
+ * it is touched again. False: it is not so, nothing was done. gpa: 4 KiB aligned, RAM or not. Any processor, outside of
+ * the EPTs.
+ */
+bool pmap_clear_shared(struct pmap *pmap, struct gpa gpa);
 /* Writes n zero bytes; pages never touched are left untouched (they read as zero). */
 int pmap_zero(struct pmap *pmap, struct gpa to, size_t n);
 /* The same as pmap_write for a part of a file that stays where it is: its whole pages are shared with whoever loads the

@@ -24,3 +24,9 @@ void event_reblock_nmi(bool unblocked);
 /* Decodes the instruction that touched device memory and runs it there. linear: where the guest has it mapped. */
 #define LINEAR_UNKNOWN UINT64_MAX
 void mmio_emulate(struct vcpu *v, struct gpa at, uint64_t linear, bool write);
+/*
+ * An EPT violation by a write at gpa, linear for the guest: an instruction that writes zeros to the whole of a shared
+ * page there (vmx/zeroing.c)? Then they need not be written: it is done as far as this page goes. The processor is outside
+ * of the EPTs.
+ */
+bool zeroing_run(struct vcpu *v, struct gpa at, uint64_t linear);

@@ -14,14 +14,19 @@ struct gwalk_state {
 
 enum gwalk_access { GWALK_READ = 0, GWALK_WRITE = 2, GWALK_FETCH = 16 };
 
-/* Reads 4 or 8 bytes of a paging entry in guest RAM; -EFAULT outside. */
-typedef int (*gwalk_read)(void *ctx, struct gpa at, void *to, size_t n);
+/* Guest RAM, in which the tables are. */
+struct gwalk_memory {
+    int (*read)(void *ctx, struct gpa at, void *to, size_t n); /* 4 or 8 bytes of an entry; -EFAULT: outside */
+    /* Sets bits of an entry's first byte, atomically for other processors. 0, or an error that ends the walk. */
+    int (*set)(void *ctx, struct gpa at, uint8_t bits);
+    void *ctx;
+};
 
 /*
  * Linear to guest-physical through the guest's own tables: no paging, 32-bit (PSE), PAE, 4-level, 5-level; permissions,
- * SMEP, SMAP, NX, WP, reserved bits as SDM vol. 3, chapter 4. Protection keys are ignored, accessed and dirty bits
- * are not set, an entry that read refuses counts as all ones. -EFAULT: #PF, *error_code is what it would push.
- * -ERANGE: the address is not canonical (#GP, or #SS for a stack access, with error code 0).
+ * SMEP, SMAP, NX, WP, reserved bits, accessed and dirty bits as SDM vol. 3, chapter 4. Protection keys are ignored, an
+ * entry that read refuses counts as all ones. -EFAULT: #PF, *error_code is what it would push. -ERANGE: the address is
+ * not canonical (#GP, or #SS for a stack access, with error code 0). Others: what set has returned.
  */
-int gwalk(const struct gwalk_state *s, uint64_t linear, enum gwalk_access access, gwalk_read read, void *ctx,
+int gwalk(const struct gwalk_state *s, uint64_t linear, enum gwalk_access access, const struct gwalk_memory *memory,
           struct gpa *out, uint32_t *error_code);

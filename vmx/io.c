@@ -2,7 +2,6 @@
 /* Copyright (C) 2026 The Mirrorball authors */
 #include "lib/string.h"
 #include "vmx/exits.h"
-#include "vmx/gwalk.h"
 #include "vmx/quick.h"
 #include "vmx/watch.h"
 

@@ -6,7 +6,6 @@
 #include "lib/format.h"
 #include "vmx/decode.h"
 #include "vmx/exits.h"
-#include "vmx/gwalk.h"
 #include "vmx/quick.h"
 #include "vmx/vmcs_io.h"
 #include "vmx/watch.h"
@@ -156,11 +155,21 @@ void mmio_emulate(struct vcpu *v, struct gpa at, uint64_t linear, bool write)
     watch_trap(a.met);
 }
 
+/* May this be the first of the zeros that fill a page, and the page have been a shared one? */
+static inline bool zeroing_begins(const struct vcpu *v, uint64_t q)
+{
+    const uint64_t kind = EPT_VIOLATION_WRITE | EPT_VIOLATION_READABLE | EPT_VIOLATION_LINEAR |
+                          EPT_VIOLATION_TRANSLATED;
+
+    return !(v->regs.rax | v->regs.rdi % PAGE_SIZE) && (q & kind) == kind;
+}
+
 /* Any other fault on RAM may have to wait for processors that are inside an EPT, so this one leaves its own. */
-static bool fault_outside(struct vcpu *v, struct gpa at, bool write)
+static bool fault_outside(struct vcpu *v, struct gpa at, uint64_t q)
 {
     ept_leave();
-    if (pmap_fault(v->pmap, at, cpu_this()->node, write))
+    if (!(zeroing_begins(v, q) && zeroing_run(v, at, vmread_sure(VMCS_EXIT_GUEST_LINEAR))) &&
+        pmap_fault(v->pmap, at, cpu_this()->node, q & EPT_VIOLATION_WRITE))
         return false;
     vcpu_enter_ept(v);
     return true;
@@ -170,11 +179,11 @@ enum quick quick_ept_violation(struct vcpu *v, struct exit_record *r)
 {
     uint64_t q = r->qualification = vmread_sure(VMCS_EXIT_QUALIFICATION);
     struct gpa at = GPA(vmread_sure(VMCS_EXIT_GUEST_PHYSICAL));
-    bool write = q & EPT_VIOLATION_WRITE;
+    bool untouched = (q & (EPT_VIOLATION_WRITE | EPT_VIOLATION_READABLE)) == EPT_VIOLATION_WRITE;
 
     if ((q & EPT_VIOLATION_NMI_UNBLOCKED) || (vmread_sure(VMCS_IDT_VECTORING_INFO) & INTR_VALID))
         return QUICK_NOT;
-    if (!(write && pmap_touch(v->pmap, at, cpu_this()->node)) && !fault_outside(v, at, write))
+    if (!(untouched && pmap_touch(v->pmap, at, cpu_this()->node)) && !fault_outside(v, at, q))
         return QUICK_NOT;
     return v->look_at && !quick_news(v) ? QUICK_DONE : QUICK_LOOK;
 }

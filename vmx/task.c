@@ -5,7 +5,6 @@
 #include "lib/errno.h"
 #include "vmx/cr.h"
 #include "vmx/exits.h"
-#include "vmx/gwalk.h"
 #include "vmx/vmcs_io.h"
 
 /*

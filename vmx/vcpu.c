@@ -7,7 +7,6 @@
 #include "lib/errno.h"
 #include "lib/string.h"
 #include "vmx/caps.h"
-#include "vmx/gwalk.h"
 #include "vmx/setup.h"
 #include "vmx/speculation.h"
 #include "vmx/vmcs_io.h"
@@ -206,55 +205,4 @@ void vcpu_set_tsc_base(struct vcpu *v, uint64_t base)
 {
     v->tsc_base = base;
     vmwrite(VMCS_CTRL_TSC_OFFSET, base + v->tsc_adjust);
-}
-
-static int walk_read(void *ctx, struct gpa at, void *to, size_t n)
-{
-    return pmap_read(ctx, at, to, n);
-}
-
-static struct gwalk_state paging_state(bool user, uint64_t rflags)
-{
-    return (struct gwalk_state){
-        .cr0 = vmread(VMCS_GUEST_CR0), .cr3 = vmread(VMCS_GUEST_CR3), .cr4 = vmread(VMCS_GUEST_CR4),
-        .efer = vmread(VMCS_GUEST_EFER), .rflags = rflags,
-        .pdpte = { vmread(VMCS_GUEST_PDPTE0), vmread(VMCS_GUEST_PDPTE1), vmread(VMCS_GUEST_PDPTE2),
-                   vmread(VMCS_GUEST_PDPTE3) },
-        .maxphyaddr = 52,
-        .user = user,
-    };
-}
-
-int vcpu_translate(struct vcpu *v, uint64_t linear, unsigned access, struct gpa *out, uint32_t *error_code)
-{
-    bool user = AR_DPL((uint32_t)vmread(VMCS_GUEST_SS_AR)) == 3;
-    struct gwalk_state s = paging_state(user, vmread(VMCS_GUEST_RFLAGS));
-
-    return gwalk(&s, linear, (enum gwalk_access)access, walk_read, v->pmap, out, error_code);
-}
-
-static int or_fault(struct vcpu *v, uint64_t linear, int err, uint32_t error)
-{
-    if (err == -ERANGE)
-        vcpu_exception_error(v, 13, 0);
-    else if (err)
-        vcpu_page_fault(v, linear, error);
-    return err;
-}
-
-int vcpu_translate_or_fault(struct vcpu *v, uint64_t linear, unsigned access, struct gpa *out)
-{
-    uint32_t error;
-    int err = vcpu_translate(v, linear, access, out, &error);
-
-    return or_fault(v, linear, err, error);
-}
-
-int vcpu_translate_system(struct vcpu *v, uint64_t linear, unsigned access, struct gpa *out)
-{
-    struct gwalk_state s = paging_state(false, 0); /* AC does not count for implicit accesses (SDM vol. 3, 4.6.1) */
-    uint32_t error;
-    int err = gwalk(&s, linear, (enum gwalk_access)access, walk_read, v->pmap, out, &error);
-
-    return or_fault(v, linear, err, error);
 }

@@ -8,6 +8,7 @@
 #include "vmx/apicv.h"
 #include "vmx/cpuid.h"
 #include "vmx/exit_stats.h"
+#include "vmx/gwalk.h"
 #include "vmx/regs.h"
 #include "vmx/vmcs.h"
 
@@ -172,9 +173,13 @@ void vcpu_dump(struct vcpu *v, const char *why);
 void exit_record_text(const struct exit_record *r, unsigned vcpu, char *text, size_t size);
 /* For traps_set_dump_hook: a panic's dump has the last exits of the vCPU that is loaded here, if one is. No locks. */
 void vcpu_dump_panic(void);
+/* How the guest pages now, at its present privilege; and a walk with that, for who has more than one. */
+void vcpu_paging(struct gwalk_state *s);
+int vcpu_walk(struct vcpu *v, const struct gwalk_state *s, uint64_t linear, enum gwalk_access access, struct gpa *out,
+              uint32_t *error_code);
 /* The guest's linear memory at its present privilege; -EFAULT with *error_code for #PF, -ERANGE: not canonical, #GP. */
-int vcpu_translate(struct vcpu *v, uint64_t linear, unsigned access, struct gpa *out, uint32_t *error_code);
+int vcpu_translate(struct vcpu *v, uint64_t linear, enum gwalk_access access, struct gpa *out, uint32_t *error_code);
 /* The same, and queues the fault. */
-int vcpu_translate_or_fault(struct vcpu *v, uint64_t linear, unsigned access, struct gpa *out);
+int vcpu_translate_or_fault(struct vcpu *v, uint64_t linear, enum gwalk_access access, struct gpa *out);
 /* The same for the processor's own accesses, to descriptor tables and task state: a supervisor's at any CPL. */
-int vcpu_translate_system(struct vcpu *v, uint64_t linear, unsigned access, struct gpa *out);
+int vcpu_translate_system(struct vcpu *v, uint64_t linear, enum gwalk_access access, struct gpa *out);

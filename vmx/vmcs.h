@@ -345,6 +345,7 @@ enum vmcs_activity { ACTIVITY_ACTIVE, ACTIVITY_HLT, ACTIVITY_SHUTDOWN, ACTIVITY_
 #define EPT_VIOLATION_READ       BIT(0)
 #define EPT_VIOLATION_WRITE      BIT(1)
 #define EPT_VIOLATION_FETCH      BIT(2)
+#define EPT_VIOLATION_READABLE   BIT(3)         /* what was there could be read */
 #define EPT_VIOLATION_LINEAR     BIT(7)         /* the guest-linear-address field is valid */
 #define EPT_VIOLATION_TRANSLATED BIT(8)         /* the access itself, not the walk of the guest's tables */
 #define EPT_VIOLATION_NMI_UNBLOCKED BIT(12)

@@ -4,7 +4,8 @@
 #include "tests/guests/rt/rt.h"
 
 /*
- * What a first touch of memory costs, and a write to a shared page (the machine has the file of both modules once).
+ * What a first touch of memory costs, and a write to a shared page (the machine has the file of both modules once), and
+ * to write zeros to all of one, as kernels do before they use it anew.
  * Alone on a machine of one processor. Prints "bench: NAME TICKS". With the argument "dirty": what a first touch costs when
  * all that was zeroed ahead is used up; for that it has an odd number of MiB.
  */
@@ -20,6 +21,43 @@ static void time_write(uint64_t *least, volatile uint64_t *at)
     *at = 1;
     ticks = rdtsc() - start;
     *least = MIN(*least, ticks);
+}
+
+static void time_zeroing(uint64_t *least, uint64_t page)
+{
+    uint64_t start = rdtsc(), ticks, to = page, count = PAGE_SIZE / 8;
+
+    __asm__ volatile("rep stosq" : "+D"(to), "+c"(count) : "a"(0ul) : "memory");
+    ticks = rdtsc() - start;
+    *least = MIN(*least, ticks);
+    check("all of it was written", to - page, PAGE_SIZE);
+    check("so often", count, 0);
+}
+
+static uint64_t sum_of(uint64_t page)
+{
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < PAGE_SIZE / 8; i++)
+        sum |= ((volatile uint64_t *)page)[i];
+    return sum;
+}
+
+/* The modules are one file; all was mapped by a read. */
+static void measure_zeroing(uint64_t at, uint64_t end)
+{
+    uint64_t shared = UINT64_MAX, own = UINT64_MAX;
+
+    for (; at + PAGE_SIZE <= end; at += PAGE_SIZE) {
+        check_true("there is something in it", sum_of(at));
+        time_zeroing(&shared, at);
+        check("its zeros", sum_of(at), 0);
+        *(volatile uint64_t *)at = 1;
+        time_zeroing(&own, at);
+        check("and again", sum_of(at), 0);
+        check_true("the other module has its own still", sum_of(at - modules[0].start + modules[1].start));
+    }
+    print("bench: zero_shared %lu\nbench: zero_own %lu\n", shared, own);
 }
 
 static uint64_t first_free(void)
@@ -66,7 +104,7 @@ static void measure_dirty(void)
 void guest_main(const char *arguments)
 {
     uint64_t small = UINT64_MAX, large = UINT64_MAX, zero = UINT64_MAX, copy = UINT64_MAX, again = UINT64_MAX;
-    uint64_t at = first_free();
+    uint64_t at = first_free(), half;
 
     if (*arguments) {
         measure_dirty();
@@ -82,7 +120,8 @@ void guest_main(const char *arguments)
     for (unsigned i = 1; i <= LARGE_TRIES; i++)
         time_write(&large, (uint64_t *)(i * PAGE_SIZE_2M));
     check("two modules", module_count, 2);
-    for (at = modules[0].start; at + PAGE_SIZE <= modules[0].end; at += PAGE_SIZE) {
+    half = modules[0].start + ALIGN_DOWN((modules[0].end - modules[0].start) / 2, PAGE_SIZE);
+    for (at = modules[0].start; at < half; at += PAGE_SIZE) {
         (void)*(volatile uint64_t *)at;
         time_write(&copy, (uint64_t *)at);
         time_write(&again, (uint64_t *)at);
@@ -91,5 +130,6 @@ void guest_main(const char *arguments)
     print("bench: touch_zero %lu\n", zero - again);
     print("bench: touch_large %lu\n", large - again);
     print("bench: cow_break %lu\n", copy - again);
+    measure_zeroing(half, modules[0].end);
     print("bench: done\n");
 }

@@ -116,6 +116,30 @@ static void test_replace(void **state)
 }
 
 /* Splitting changes no translation, only its grain. */
+/* Of many tables those used lately are found at once, and one that is gone is not: also where two share a place. */
+static void test_many_tables(void **state)
+{
+    enum { TABLES = 3 * EPT_RECENT };
+    struct hpa gone;
+
+    for (uint64_t i = 0; i < TABLES; i++)
+        map(i * PAGE_SIZE_2M, EPT_4K, 0x100000 + i * PAGE_SIZE);
+    for (uint64_t round = 1; round < 3; round++) {
+        for (uint64_t i = 0; i < TABLES; i++)
+            assert_true(ept_replace(&ept, GPA(i * PAGE_SIZE_2M), HPA((round * TABLES + i) * PAGE_SIZE), EPT_R));
+        for (uint64_t i = 0; i < TABLES; i++)
+            assert_int_equal(ept_lookup(&ept, GPA(i * PAGE_SIZE_2M)).hpa.v, (round * TABLES + i) * PAGE_SIZE);
+    }
+    for (uint64_t i = 0; i < TABLES; i++) {
+        assert_true(ept_has_table(&ept, GPA(i * PAGE_SIZE_2M)));
+        gone = ept_unhook(&ept, GPA(i * PAGE_SIZE_2M));
+        assert_false(ept_replace(&ept, GPA(i * PAGE_SIZE_2M), HPA(0x9000), EPT_R));
+        assert_null(ept_find_empty(&ept, GPA(i * PAGE_SIZE_2M + PAGE_SIZE)));
+        assert_true(i + 1 == TABLES || ept_replace(&ept, GPA((i + 1) * PAGE_SIZE_2M), HPA(0x9000), EPT_R));
+        release(NULL, gone);
+    }
+}
+
 static void test_split(void **state)
 {
     map(0x80000000, EPT_1G, 0x40000000);
@@ -328,7 +352,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_empty), TEST(test_levels), TEST(test_entry_bits), TEST(test_split),
         TEST(test_find_empty), TEST(test_replace), TEST(test_table_use), TEST(test_keep),
-        TEST(test_find_empty_after_unhook), TEST(test_sample),
+        TEST(test_find_empty_after_unhook), TEST(test_many_tables), TEST(test_sample),
         TEST(test_large_over_small_is_refused), TEST(test_clear), TEST(test_prepare_without_memory),
         TEST(test_merge), TEST(test_merge_without_memory),
     };

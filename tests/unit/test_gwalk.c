@@ -34,6 +34,29 @@ static int read_ram(void *ctx, struct gpa at, void *to, size_t n)
     return 0;
 }
 
+static unsigned sets;
+static int set_error;
+
+static int set_ram(void *ctx, struct gpa at, uint8_t bits)
+{
+    assert_null(ctx);
+    assert_true(at.v < sizeof(ram));
+    sets++;
+    if (!set_error)
+        ram[at.v] |= bits;
+    return set_error;
+}
+
+static const struct gwalk_memory memory = { read_ram, set_ram, NULL };
+
+static uint64_t get64(uint64_t table, unsigned index)
+{
+    uint64_t entry;
+
+    memcpy(&entry, ram + table + 8 * index, 8);
+    return entry;
+}
+
 static void put64(uint64_t table, unsigned index, uint64_t entry) { memcpy(ram + table + 8 * index, &entry, 8); }
 static void put32(uint64_t table, unsigned index, uint32_t entry) { memcpy(ram + table + 4 * index, &entry, 4); }
 
@@ -41,7 +64,8 @@ static int reset(void **state)
 {
     (void)state;
     memset(ram, 0, sizeof(ram));
-    reads = 0;
+    reads = sets = 0;
+    set_error = 0;
     return 0;
 }
 
@@ -54,7 +78,7 @@ static void check_maps(const struct gwalk_state *s, uint64_t linear, enum gwalk_
 {
     struct gpa gpa = { 1 };
     uint32_t code = 99;
-    int err = gwalk(s, linear, access, read_ram, NULL, &gpa, &code);
+    int err = gwalk(s, linear, access, &memory, &gpa, &code);
 
     if (err || gpa.v != expected)
         fail_msg("line %d: 0x%lx: %d, code 0x%x, address 0x%lx", line, linear, err, code, gpa.v);
@@ -65,7 +89,7 @@ static void check_faults(const struct gwalk_state *s, uint64_t linear, enum gwal
 {
     struct gpa gpa = { 1 };
     uint32_t code = 99;
-    int err = gwalk(s, linear, access, read_ram, NULL, &gpa, &code);
+    int err = gwalk(s, linear, access, &memory, &gpa, &code);
 
     if (err != -EFAULT || code != expected)
         fail_msg("line %d: 0x%lx: %d, code 0x%x, not 0x%x", line, linear, err, code, expected);
@@ -185,6 +209,65 @@ static void test_long(void **state)
     MAPS(&s, ~0ull, GWALK_WRITE, 0x5fff);
 }
 
+enum { A = 0x20, D = 0x40 };
+
+/* Each entry on the way is marked as used, the last as dirty by a write alone; what is marked is not written again. */
+static void test_marks(void **state)
+{
+    struct gwalk_state s = long_mode();
+
+    (void)state;
+    map_long(P | W | U);
+    MAPS(&s, LINEAR, GWALK_READ, 0x123456053);
+    assert_int_equal(sets, 4);
+    assert_int_equal(get64(0x1000, 1), 0x2000 | P | W | U | A);
+    assert_int_equal(get64(0x2000, 2), 0x3000 | P | W | U | A);
+    assert_int_equal(get64(0x3000, 3), 0x4000 | P | W | U | A);
+    assert_int_equal(get64(0x4000, 4), 0x123456000 | P | W | U | A);
+    MAPS(&s, LINEAR, GWALK_FETCH, 0x123456053);
+    assert_int_equal(sets, 4);
+    MAPS(&s, LINEAR, GWALK_WRITE, 0x123456053);
+    MAPS(&s, LINEAR, GWALK_WRITE, 0x123456053);
+    assert_int_equal(sets, 5);
+    assert_int_equal(get64(0x4000, 4), 0x123456000 | P | W | U | A | D);
+    put64(0x3000, 3, 0xa00000000 | P | W | U | PS);
+    MAPS(&s, LINEAR, GWALK_WRITE, 0xa00004053);
+    assert_int_equal(get64(0x3000, 3), 0xa00000000 | P | W | U | PS | A | D);
+}
+
+/* An access that is not allowed leaves the page as it was; what cannot be marked ends the walk. */
+static void test_no_mark(void **state)
+{
+    struct gwalk_state s = long_mode();
+
+    (void)state;
+    map_long(P | U);
+    FAULTS(&s, LINEAR, GWALK_WRITE, PF_P | PF_W);
+    assert_int_equal(get64(0x4000, 4), 0x123456000 | P | U);
+    map_long(P | W | U);
+    set_error = -ENOMEM;
+    for (unsigned i = 0; i < 4; i++) {
+        struct gpa gpa;
+        uint32_t code;
+
+        assert_int_equal(gwalk(&s, LINEAR, GWALK_WRITE, &memory, &gpa, &code), -ENOMEM);
+        ram[0x1000 * (i + 1) + 8 * (i + 1)] |= A;
+    }
+    assert_int_equal(sets, 3 + 4);
+}
+
+static void test_marks_32(void **state)
+{
+    struct gwalk_state s = { .cr0 = CR0_PE | CR0_PG, .cr3 = 0x1000, .maxphyaddr = 40 };
+
+    (void)state;
+    put32(0x1000, 0x48, 0x2000 | P | W | U);
+    put32(0x2000, 0x345, 0xabcde000 | P | W | U);
+    MAPS(&s, 0x12345678, GWALK_WRITE, 0xabcde678);
+    assert_int_equal((uint32_t)get64(0x1000, 0x48 / 2), 0x2000 | P | W | U | A);
+    assert_int_equal(get64(0x2000, 0x345 / 2) >> 32, 0xabcde000 | P | W | U | A | D);
+}
+
 static void test_five_levels(void **state)
 {
     struct gwalk_state s = long_mode();
@@ -208,13 +291,13 @@ static void test_canonical(void **state)
     uint32_t code;
 
     (void)state;
-    assert_int_equal(gwalk(&s, BIT(47), GWALK_READ, read_ram, NULL, &gpa, &code), -ERANGE);
+    assert_int_equal(gwalk(&s, BIT(47), GWALK_READ, &memory, &gpa, &code), -ERANGE);
     assert_int_equal(code, 0);
-    assert_int_equal(gwalk(&s, ~BIT(63), GWALK_READ, read_ram, NULL, &gpa, &code), -ERANGE);
+    assert_int_equal(gwalk(&s, ~BIT(63), GWALK_READ, &memory, &gpa, &code), -ERANGE);
     FAULTS(&s, 0xffff800000000000, GWALK_READ, 0);
     s.cr4 |= CR4_LA57;
     FAULTS(&s, BIT(47), GWALK_READ, 0);
-    assert_int_equal(gwalk(&s, BIT(56), GWALK_READ, read_ram, NULL, &gpa, &code), -ERANGE);
+    assert_int_equal(gwalk(&s, BIT(56), GWALK_READ, &memory, &gpa, &code), -ERANGE);
 }
 
 /* Reserved bits at each level of long mode. */
@@ -505,6 +588,9 @@ int main(void)
         cmocka_unit_test_setup(test_pae, reset),
         cmocka_unit_test_setup(test_long, reset),
         cmocka_unit_test_setup(test_five_levels, reset),
+        cmocka_unit_test_setup(test_marks, reset),
+        cmocka_unit_test_setup(test_no_mark, reset),
+        cmocka_unit_test_setup(test_marks_32, reset),
         cmocka_unit_test_setup(test_canonical, reset),
         cmocka_unit_test_setup(test_long_reserved, reset),
         cmocka_unit_test_setup(test_outside, reset),

@@ -138,6 +138,17 @@ static void lend_some(unsigned v)
     }
 }
 
+/* A guest zeroes a whole page that is shared; its other processors read it meanwhile. */
+static void clear_some(unsigned v)
+{
+    unsigned page = pick(PAGES);
+
+    placing[v][page] = clears = true;
+    if (pmap_clear_shared(&vm[v], gpa_of(page)))
+        expected[v][page] = 0;
+    placing[v][page] = clears = false;
+}
+
 /* What the others do meanwhile comes before what is copied last. */
 static void copy_some(unsigned v)
 {
@@ -239,7 +250,9 @@ static void one_step(void)
             copy_some(v);
         else if (what == 66 && !pick(8))
             run_short(v);
-        else if (what == 68 && !pick(20))
+        else if (what == 68 && pick(2))
+            clear_some(v);
+        else if (what == 68 && !pick(10))
             join_some(v);
         else
             scan_step(ticks += 1000000, 1);

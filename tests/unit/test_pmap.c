@@ -301,6 +301,76 @@ static int source_page(void *ctx, uint64_t n, struct hpa *page)
     return 0;
 }
 
+/* A shared page that is zeroed goes without a copy, for this VM alone; any other page stays as it is. */
+static void test_shared_page_is_cleared(void **state)
+{
+    static uint8_t file[PAGE_SIZE] = { 1 };
+    const struct gpa at = GPA(PAGE_SIZE_2M), own = GPA(PAGE_SIZE_2M + PAGE_SIZE);
+    uint64_t before = free_pages(), none = 99;
+    const struct pmap_source source = { source_page, &none };
+    struct gpa window;
+    struct pmap m[2];
+    uint8_t byte;
+
+    for (unsigned v = 0; v < 2; v++) {
+        assert_int_equal(pmap_init(&m[v], (uint16_t)(v + 1), 32 * MIB, 1), 0);
+        assert_int_equal(pmap_add_window(&m[v], 0, 4 * MIB, source, &window), 0);
+        assert_int_equal(pmap_load(&m[v], at, file, sizeof(file)), 0);
+        assert_int_equal(pmap_fault(&m[v], at, 0, false), 0);
+        assert_int_equal(pmap_write(&m[v], own, "own", 3), 0);
+        assert_int_equal(pmap_fault(&m[v], window, 0, false), 0);
+    }
+    assert_true(pmap_clear_shared(&m[0], at));
+    assert_int_equal(ept_lookup(&m[0].ept[0], at).level, 0);
+    assert_int_equal(m[0].counts.cleared, 1);
+    assert_int_equal(m[0].counts.breaks, 0);
+    assert_int_equal(m[0].counts.zeros, 1);
+    assert_int_equal(m[0].counts.files, 1);          /* the window's */
+    assert_int_equal(pmap_read(&m[0], at, &byte, 1), 0);
+    assert_int_equal(byte, 0);
+    assert_int_equal(pmap_read(&m[1], at, &byte, 1), 0);
+    assert_int_equal(byte, 1);
+    assert_false(pmap_clear_shared(&m[0], at));
+    assert_false(pmap_clear_shared(&m[0], own));
+    assert_false(pmap_clear_shared(&m[0], window));  /* what it has then comes from its source */
+    assert_false(pmap_clear_shared(&m[0], GPA(PMAP_HOLE)));
+    assert_false(pmap_clear_shared(&m[0], GPA(20 * MIB)));
+    assert_true(pmap_clear_shared(&m[1], at));
+    assert_int_equal(kind_pages(PAGE_ORIGIN), 1);
+    assert_int_equal(pmap_fault(&m[0], at, 0, true), 0);
+    assert_int_equal(m[0].counts.zeros, 0);
+    pmap_destroy(&m[0]);
+    pmap_destroy(&m[1]);
+    commons_drop(sources[0]);
+    sources[0] = HPA_NONE;
+    assert_int_equal(free_pages(), before);
+}
+
+/* Bits in any byte that the VM can write; a shared page becomes its own first. */
+static void test_bits_are_set(void **state)
+{
+    static uint8_t file[PAGE_SIZE] = { 0x81 };
+    const struct gpa at[] = { GPA(PAGE_SIZE_2M), GPA(5 * PAGE_SIZE + 8) };
+    const uint8_t bits[] = { 0x81 | 0x42, 0x42 };
+    struct pmap m[2];
+    uint8_t byte;
+
+    for (unsigned v = 0; v < 2; v++) {
+        assert_int_equal(pmap_init(&m[v], (uint16_t)(v + 1), 32 * MIB, 1), 0);
+        assert_int_equal(pmap_load(&m[v], at[0], file, sizeof(file)), 0);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(pmap_set_bits(&m[0], at[i], 0x42), 0);
+        assert_int_equal(pmap_read(&m[0], at[i], &byte, 1), 0);
+        assert_int_equal(byte, bits[i]);
+    }
+    assert_int_equal(pmap_read(&m[1], at[0], &byte, 1), 0);
+    assert_int_equal(byte, 0x81);
+    assert_int_equal(pmap_set_bits(&m[0], GPA(PMAP_HOLE), 1), -EFAULT);
+    pmap_destroy(&m[0]);
+    pmap_destroy(&m[1]);
+}
+
 static void test_windows(void **state)
 {
     uint64_t before = free_pages(), broken = 9;
@@ -373,6 +443,8 @@ int main(void)
         cmocka_unit_test_setup(test_zeros_cost_nothing, setup),
         cmocka_unit_test_setup(test_files_are_there_once, setup),
         cmocka_unit_test_setup(test_break_without_memory, setup),
+        cmocka_unit_test_setup(test_shared_page_is_cleared, setup),
+        cmocka_unit_test_setup(test_bits_are_set, setup),
         cmocka_unit_test_setup(test_ram_and_holes, setup),
         cmocka_unit_test_setup(test_high_ram_is_above_4g, setup),
         cmocka_unit_test_setup(test_sizes_are_checked, setup),

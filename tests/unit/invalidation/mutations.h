@@ -32,6 +32,7 @@ enum mutation {
     TABLE_NO_FLUSH,            /* a table of an EPT is let go while processors inside may walk it */
     JOIN_NO_FLUSH,             /* small pages become a large one while processors inside go on with them */
     JOIN_LATE_DETACH,          /* copied into the large page while they can be written */
+    CLEARED_STAYS_MAPPED,      /* a shared page that is zeroed is let go while it can be read */
     SEGMENT_GOES_EARLY,        /* its memory is let go while another VM has it */
     MUTATIONS,
 };
@@ -45,5 +46,5 @@ static const char *const mutation_names[] = {
     "place without flush", "a place keeps a stale node", "place with a late flush",
     "a lent page stays writable", "a lent page with a late detach", "copied into a shared page",
     "table given up without flush",
-    "join without flush", "join with a late detach", "segment goes early",
+    "join without flush", "join with a late detach", "a page that is zeroed stays mapped", "segment goes early",
 };

@@ -28,7 +28,7 @@ static struct { struct ept *ept; struct gpa gpa; bool clear, chunk; } late[256];
 static unsigned lates;
 static uint64_t ticks, seed, touches;
 static bool placing[VMS][PAGES]; /* a page comes there: what the guest finds meanwhile is not said */
-static bool places, lends;
+static bool places, lends, clears;
 static bool withdrawing;       /* a page is private again, its copies are not let go yet */
 
 static uint64_t machine_first, machine_end;

@@ -26,7 +26,7 @@ static void model_clear(struct ept *ept, struct gpa gpa)
 {
     if (mutation == NO_CLEAR || (mutation == NO_CLEAR_ON_NODE_1 && ept->pages.ctx) ||
         (mutation == WITHDRAWN_STAYS_MAPPED && withdrawing) || (mutation == PLACE_STALE_NODE && places) ||
-        (mutation == LEND_STAYS_WRITABLE && lends))
+        (mutation == LEND_STAYS_WRITABLE && lends) || (mutation == CLEARED_STAYS_MAPPED && clears))
         return;
     others_run();
     if (mutation == LATE_DETACH || (mutation == LEND_LATE_DETACH && lends))
