@@ -34,7 +34,7 @@ static struct hpa new_table(struct ept *ept)
 static void forget_tables(struct ept *ept)
 {
     for (unsigned i = 0; i < EPT_RECENT; i++)
-        ept->recent[i].region = UINT64_MAX;
+        ept->recent_region[i] = UINT64_MAX;
 }
 
 int ept_init(struct ept *ept, const struct ept_pages *pages)
@@ -89,15 +89,18 @@ static int put_table(struct ept *ept, uint64_t *e, unsigned l)
 
 static inline void remember_table(struct ept *ept, struct gpa gpa, uint64_t *t)
 {
-    *ept_recent_of(ept, gpa) = (struct ept_recent){ gpa.v / level_size(EPT_2M), t };
+    uint64_t region = gpa.v / level_size(EPT_2M);
+
+    ept->recent[region % EPT_RECENT] = t;
+    ept->recent_region[region % EPT_RECENT] = region;
 }
 
 /* The table of 4 KiB pages for gpa, if it was used lately. */
-static inline uint64_t *recent_table(struct ept *ept, struct gpa gpa)
+static inline uint64_t *recent_table(const struct ept *ept, struct gpa gpa)
 {
-    const struct ept_recent *recent = ept_recent_of(ept, gpa);
+    uint64_t region = gpa.v / level_size(EPT_2M);
 
-    return gpa.v / level_size(EPT_2M) == recent->region ? recent->table : NULL;
+    return region == ept->recent_region[region % EPT_RECENT] ? ept->recent[region % EPT_RECENT] : NULL;
 }
 
 /* The table of 4 KiB pages for gpa, if there is one. */
@@ -154,11 +157,11 @@ int ept_prepare(struct ept *ept, struct gpa gpa, enum ept_level level, struct ep
 
 uint64_t *ept_find_empty(struct ept *ept, struct gpa gpa)
 {
-    uint64_t *t = use_table(ept, gpa), *e;
+    uint64_t region = gpa.v / level_size(EPT_2M), *e;
 
-    if (!t)
+    if (region != ept->recent_region[region % EPT_RECENT] && !ept_has_table(ept, gpa))
         return NULL;
-    e = &t[level_index(gpa, EPT_4K)];
+    e = &ept->recent[region % EPT_RECENT][level_index(gpa, EPT_4K)];
     return present(*e) ? NULL : e;
 }
 
@@ -218,7 +221,7 @@ struct hpa ept_unhook(struct ept *ept, struct gpa gpa)
     if (old & E_LARGE)
         return HPA(0);
     ept->tables--;
-    ept_recent_of(ept, gpa)->region = UINT64_MAX; /* it may have been this one */
+    ept->recent_region[gpa.v / level_size(EPT_2M) % EPT_RECENT] = UINT64_MAX; /* it may have been this one */
     return HPA(old & E_ADDR);
 }
 

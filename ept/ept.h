@@ -23,16 +23,15 @@ struct ept_pages {
     void *ctx;
 };
 
-/* A table of 4 KiB pages that was used lately, and which 2 MiB it is for; UINT64_MAX: none. */
-struct ept_recent { uint64_t region, *table; };
-#define EPT_RECENT 8u              /* neighbours have places of their own */
+#define EPT_RECENT 8u          /* tables that are remembered: neighbours have places of their own */
 
 struct ept {
     struct hpa root;
     struct ept_pages pages;
     uint64_t tables;           /* pages in use, the root included */
     struct hpa kept;           /* the next table (ept_keep) */
-    struct ept_recent recent[EPT_RECENT];
+    uint64_t *recent[EPT_RECENT]; /* such tables that were used lately, by 2 MiB modulo their number */
+    uint64_t recent_region[EPT_RECENT]; /* the 2 MiB each is for; UINT64_MAX: there is none */
     _Atomic uint64_t generation; /* counts changes that make a translation wrong that a processor may have kept */
 };
 
@@ -65,19 +64,14 @@ static inline void ept_fill(uint64_t *entry, struct hpa hpa, enum ept_prot prot)
 }
 /* Is there a table of 4 KiB pages for gpa? The next entries in it are found at once. */
 bool ept_has_table(struct ept *ept, struct gpa gpa);
-static inline struct ept_recent *ept_recent_of(struct ept *ept, struct gpa gpa)
-{
-    return &ept->recent[gpa.v / PAGE_SIZE_2M % EPT_RECENT];
-}
 /* ept_prepare and ept_commit in one for a 4 KiB page, if there is a table for it. False: there is none. */
 static inline bool ept_replace(struct ept *ept, struct gpa gpa, struct hpa hpa, enum ept_prot prot)
 {
-    struct ept_recent *recent = ept_recent_of(ept, gpa);
-    uint64_t *entry, old;
+    uint64_t region = gpa.v / PAGE_SIZE_2M, *entry, old;
 
-    if (gpa.v / PAGE_SIZE_2M != recent->region && !ept_has_table(ept, gpa))
+    if (region != ept->recent_region[region % EPT_RECENT] && !ept_has_table(ept, gpa))
         return false;
-    entry = &recent->table[gpa.v / PAGE_SIZE % 512];
+    entry = &ept->recent[region % EPT_RECENT][gpa.v / PAGE_SIZE % 512];
     old = *entry;
     ept_fill(entry, hpa, prot);
     if ((old & EPT_RWX) && ((old & EPT_ADDRESS) != hpa.v || (old & EPT_RWX & ~(uint64_t)prot)))
