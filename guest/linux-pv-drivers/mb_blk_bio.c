@@ -132,10 +132,17 @@ static void mb_blk_unplug(struct blk_plug_cb *cb, bool from_schedule)
 	kfree(container_of(cb, struct mb_plug, cb));
 }
 
-/* Takes the lock. Will this task unplug the queue? */
-static bool lock_plugged(struct mb_queue *q)
+/* Linux plugs around a single write, too, that a task then sleeps for: that is dearer than a call. */
+static bool is_one_of_several(const struct bio *bio)
 {
-	struct blk_plug_cb *cb = current->plug ? blk_check_plugged(mb_blk_unplug, q, sizeof(struct mb_plug)) : NULL;
+	return current->plug && !(op_is_write(bio->bi_opf) && op_is_sync(bio->bi_opf));
+}
+
+/* Takes the lock. Will this task unplug the queue? */
+static bool lock_plugged(struct mb_queue *q, const struct bio *bio)
+{
+	struct blk_plug_cb *cb = is_one_of_several(bio) ?
+				 blk_check_plugged(mb_blk_unplug, q, sizeof(struct mb_plug)) : NULL;
 	struct mb_plug *plug = container_of(cb, struct mb_plug, cb);
 
 	spin_lock_irq(&q->lock);
@@ -179,7 +186,7 @@ static void mb_blk_submit_bio(struct bio *bio)
 		bio_endio(bio);
 		return;
 	}
-	plugged = lock_plugged(q);
+	plugged = lock_plugged(q, bio);
 	if (!q->free && (bio->bi_opf & REQ_NOWAIT)) {
 		spin_unlock_irq(&q->lock);
 		bio_wouldblock_error(bio);
