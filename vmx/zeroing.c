@@ -19,7 +19,7 @@ struct store { uint64_t count; unsigned length; };
 static bool is_plain(const struct gwalk_state *s)
 {
     return (vmread_sure(VMCS_GUEST_CS_AR) & AR_L) && (s->efer & EFER_LMA) &&
-           !(s->rflags & (RFLAGS_TF | RFLAGS_RF | RFLAGS_DF)) && !watch_any() &&
+           !(s->rflags & (RFLAGS_TF | RFLAGS_DF)) && !watch_any() &&
            !(vmread_sure(VMCS_GUEST_INTERRUPTIBILITY) & (BLOCKING_STI | BLOCKING_MOV_SS));
 }
 
@@ -49,6 +49,14 @@ static bool marked_dirty(struct vcpu *v, const struct gwalk_state *s, uint64_t l
     return !vcpu_walk(v, s, linear, GWALK_WRITE, &now, &error) && now.v == at.v;
 }
 
+/* RF, which an exit by an EPT violation always has set (SDM vol. 3, 28.3.3), goes with the instruction. */
+static void end_instruction(const struct gwalk_state *s, uint64_t next)
+{
+    vmwrite_sure(VMCS_GUEST_RIP, next);
+    if (s->rflags & RFLAGS_RF)
+        vmwrite_sure(VMCS_GUEST_RFLAGS, s->rflags & ~RFLAGS_RF);
+}
+
 bool zeroing_run(struct vcpu *v, struct gpa at, uint64_t linear)
 {
     uint64_t rip = vmread_sure(VMCS_GUEST_RIP);
@@ -67,6 +75,6 @@ bool zeroing_run(struct vcpu *v, struct gpa at, uint64_t linear)
     r->rdi += PAGE_SIZE;
     r->rcx -= store.count;
     if (!r->rcx)
-        vmwrite_sure(VMCS_GUEST_RIP, rip + store.length);
+        end_instruction(&s, rip + store.length);
     return true;
 }
