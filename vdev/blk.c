@@ -112,7 +112,7 @@ static inline bool is_good(const struct mb_blk_segment *s, uint64_t offset, uint
 }
 
 /*
- * Of a read, segments from this one on that are a block each, and were found with those before, in a few instructions
+ * Of a read, segments from this one on that are whole blocks, and were found with those before, in a few instructions
  * each: the next one, which is another. What was found the request wants, so there is room for it.
  */
 static const struct mb_blk_segment *gather(struct job *j, const struct mb_blk_segment *s,
@@ -120,14 +120,16 @@ static const struct mb_blk_segment *gather(struct job *j, const struct mb_blk_se
 {
     const struct mb_blk_segment *first = s;
     struct blk_work *w = j->w;
-    uint64_t at = w->r.sector * MB_BLK_SECTOR + w->moved;
+    uint64_t from = w->r.sector * MB_BLK_SECTOR + w->moved, at = from;
 
     if (w->offset || j->io.found == j->io.gathered)
         return s;
-    for (; s < end && s->bytes == IMAGE_BLOCK && !s->zero && layer_gather(&j->io, at, GPA(s->gpa)); s++)
-        at += IMAGE_BLOCK;
+    for (; s < end && !s->zero; s++, at += s[-1].bytes)
+        if (s->bytes == IMAGE_BLOCK ? !layer_gather(&j->io, at, GPA(s->gpa))
+                                    : !layer_gather_many(&j->io, at, GPA(s->gpa), s->bytes))
+            break;
     w->segment += (uint32_t)(s - first);
-    w->moved += (uint64_t)(s - first) * IMAGE_BLOCK;
+    w->moved += at - from;
     return s;
 }
 

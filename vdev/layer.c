@@ -501,6 +501,19 @@ static uint64_t gather(struct layer *l, uint64_t block, struct gpa to, uint64_t 
     return done;
 }
 
+bool layer_gather_many(struct layer_io *io, uint64_t at, struct gpa to, uint64_t n)
+{
+    uint64_t blocks = n / IMAGE_BLOCK;
+
+    if (!n || n % IMAGE_BLOCK || io->gathered + blocks >= io->found || io->next * IMAGE_BLOCK != at ||
+        to.v % IMAGE_BLOCK)
+        return false;
+    io->next += blocks;
+    for (; blocks; blocks--, to.v += IMAGE_BLOCK)
+        io->page[io->gathered++].gpa = to;
+    return true;
+}
+
 /* One block alone that the cache has is to take the place of a page. False: look again. */
 static bool find_one(struct layer *l, uint64_t block, struct gpa to, struct layer_io *io)
 {

@@ -68,7 +68,7 @@ struct layer_io {
 int layer_read(struct layer *l, uint64_t at, struct gpa to, uint64_t n, struct layer_io *io, uint64_t *done);
 /*
  * The same in a few instructions for a whole block, if it was found together with those before it and is not the last of
- * these. False: it is not so, and nothing was done.
+ * these; and for several. n: any number of bytes. False: it is not so, and nothing was done.
  */
 static inline bool layer_gather(struct layer_io *io, uint64_t at, struct gpa to)
 {
@@ -76,9 +76,9 @@ static inline bool layer_gather(struct layer_io *io, uint64_t at, struct gpa to)
         return false;
     io->page[io->gathered++].gpa = to;
     io->next++;
-    io->ahead -= IMAGE_BLOCK;
     return true;
 }
+bool layer_gather_many(struct layer_io *io, uint64_t at, struct gpa to, uint64_t n);
 int layer_write(struct layer *l, uint64_t at, struct gpa from, uint64_t n, struct layer_io *io, uint64_t *done);
 /* Zeros, which in a layer take no memory where they are whole blocks. As layer_write. */
 int layer_zero(struct layer *l, uint64_t at, uint64_t n, struct layer_io *io, uint64_t *done);

@@ -236,7 +236,7 @@ static void test_layers(void **state)
     assert_true(blk[0].disk[0].layer.pages > 0);
 }
 
-/* Segments of a request, each somewhere else, most of them a page; how many. */
+/* Segments of a request, each somewhere else, most of them some pages; how many. */
 static unsigned scatter(uint64_t bytes, struct mb_blk_segment *s)
 {
     unsigned n = 0;
@@ -245,7 +245,7 @@ static unsigned scatter(uint64_t bytes, struct mb_blk_segment *s)
         bool page = done % 4096 == 0 && fake_below(8);
 
         s[n].gpa = BUFFER + n * 16384 + (fake_below(8) ? 0 : 512);
-        s[n].bytes = (uint32_t)MIN(bytes - done, page ? 4096u << fake_below(2) : 512 * (1 + fake_below(9)));
+        s[n].bytes = (uint32_t)MIN(bytes - done, page ? 4096u * (1 + fake_below(3)) : 512 * (1 + fake_below(9)));
         s[n].zero = 0;
     }
     return n;
@@ -307,6 +307,14 @@ static void test_bad_segment_among_good(void **state)
     put(0, TABLE, s, sizeof(s));
     assert_int_equal(request(0, r), -EINVAL);
     s[4] = (struct mb_blk_segment){ .gpa = BUFFER + 1, .bytes = PAGE_SIZE };
+    put(0, TABLE, s, sizeof(s));
+    assert_int_equal(request(0, r), -EINVAL);
+    s[4] = (struct mb_blk_segment){ .gpa = BUFFER };
+    s[5].bytes = 2 * PAGE_SIZE;
+    put(0, TABLE, s, sizeof(s));
+    assert_int_equal(request(0, r), -EINVAL);
+    s[5].bytes = PAGE_SIZE;
+    s[4] = (struct mb_blk_segment){ .gpa = BUFFER, .bytes = 0xfffff000 };
     put(0, TABLE, s, sizeof(s));
     assert_int_equal(request(0, r), -EINVAL);
     s[4] = (struct mb_blk_segment){ .gpa = pmap_memory(&pmap[0]), .bytes = PAGE_SIZE };
