@@ -28,9 +28,9 @@ WRITES = (
 )
 # the same without a request queue (use_bio)
 BIO_READS = (
-    ("direct_4k", "4 KiB O_DIRECT reads", 5500, 256),
+    ("direct_4k", "4 KiB O_DIRECT reads", 5000, 256),
     ("direct_16", "4 KiB O_DIRECT reads, 16 at once", 6900, 16),
-    ("direct_128k", "128 KiB O_DIRECT reads", 900, 8),
+    ("direct_128k", "128 KiB O_DIRECT reads", 750, 8),
     ("direct_1m", "1 MiB O_DIRECT reads", 690, 1),
     ("buffered", "reads through the page cache", 6300, 4),
 )
