@@ -40,6 +40,8 @@ static void stat_port(struct net_port *p, void *ctx)
                   c->in_bytes / 1024, c->spoofed, c->bad, c->nowhere);
     monitor_print("    received %lu packets, %lu KiB; no room for %lu; pages placed %lu, copied %lu KiB\n", c->out,
                   c->out_bytes / 1024, c->full, c->placed, c->copied / 1024);
+    if (c->moves)
+        monitor_print("    moved %lu KiB into others' buffers, at %lu times\n", c->moved / 1024, c->moves);
     ++*(unsigned *)ctx;
 }
 

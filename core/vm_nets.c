@@ -13,6 +13,11 @@ static void interrupt(void *ctx)
     board_pulse(((struct vm *)ctx)->board, BOARD_GSI_NET);
 }
 
+static void ism_interrupt(void *ctx)
+{
+    board_pulse(((struct vm *)ctx)->board, BOARD_GSI_ISM);
+}
+
 static void wake(void *ctx, unsigned vcpu)
 {
     sched_wake(((struct vm *)ctx)->slots[vcpu]);
@@ -56,6 +61,7 @@ int vm_add_nets(struct vm *vm)
     vm->nets.name = vm->config->name;
     vm->nets.share = !vm->config->share_off;
     vm->nets.interrupt = interrupt;
+    vm->nets.ism_interrupt = ism_interrupt;
     vm->nets.wake = wake;
     vm->nets.ctx = vm;
     for (unsigned i = 0; i < vm->config->vifs && !err; i++)

@@ -26,3 +26,11 @@ int64_t call_net_wait(struct vcpu *v);
 int64_t call_segment_info(struct vcpu *v);
 int64_t call_segment_ring(struct vcpu *v);
 int64_t call_segment_rung(struct vcpu *v);
+
+/* hypercalls/ism.c */
+int64_t call_ism_start(struct vcpu *v);
+int64_t call_ism_peer(struct vcpu *v);
+int64_t call_ism_open(struct vcpu *v);
+int64_t call_ism_close(struct vcpu *v);
+int64_t call_ism_move(struct vcpu *v);
+int64_t call_ism_tell(struct vcpu *v);

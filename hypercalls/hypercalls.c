@@ -4,6 +4,7 @@
 #include "hypercalls/hypercalls.h"
 #include "include/mirrorball/blk.h"
 #include "include/mirrorball/hypercall.h"
+#include "include/mirrorball/ism.h"
 #include "include/mirrorball/net.h"
 #include "include/mirrorball/segment.h"
 #include "lib/errno.h"
@@ -32,6 +33,12 @@ static const hypercall calls[] = {
     [MIRRORBALL_CALL_SEGMENT_INFO] = call_segment_info,
     [MIRRORBALL_CALL_SEGMENT_RING] = call_segment_ring,
     [MIRRORBALL_CALL_SEGMENT_RUNG] = call_segment_rung,
+    [MIRRORBALL_CALL_ISM_START]  = call_ism_start,
+    [MIRRORBALL_CALL_ISM_PEER]   = call_ism_peer,
+    [MIRRORBALL_CALL_ISM_OPEN]   = call_ism_open,
+    [MIRRORBALL_CALL_ISM_CLOSE]  = call_ism_close,
+    [MIRRORBALL_CALL_ISM_MOVE]   = call_ism_move,
+    [MIRRORBALL_CALL_ISM_TELL]   = call_ism_tell,
 };
 
 void hypercall_handle(struct vcpu *v)
@@ -66,6 +73,8 @@ bool hypercall_quick(struct vcpu *v)
         return quick_run(v, call_blk_run);
     case MIRRORBALL_CALL_NET_RUN:
         return quick_run(v, call_net_run);
+    case MIRRORBALL_CALL_ISM_MOVE:
+        return !v->regs.r10 && quick_run(v, call_ism_move); /* else it waits */
     default:
         return false;
     }

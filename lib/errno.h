@@ -23,6 +23,7 @@
 #define ENOSYS  38
 #define EPROTO  71
 #define EOVERFLOW 75
-#define ETIMEDOUT 110
 #define ENOTSUP 95
+#define ETIMEDOUT 110
+#define EHOSTUNREACH 113
 #endif

@@ -47,6 +47,7 @@ struct board_config {
 #define BOARD_GSI_SEGMENTS 19
 #define BOARD_GSI_HINTS   16       /* paravirtual devices: 16 to 23, edge-triggered, as vdev/dsdt.asl says */
 #define BOARD_GSI_NET     18
+#define BOARD_GSI_ISM     20
 
 /* Memory for a board: bytes for this many vCPUs. */
 size_t board_size(unsigned vcpus);

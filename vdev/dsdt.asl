@@ -97,6 +97,17 @@ DefinitionBlock ("", "DSDT", 2, "MIRROR", "MBALL", 1)
             })
         }
 
+        /* Internal shared memory of the network interfaces: guest/linux-pv-drivers/mb_ism.c. */
+        Device (ISMS)
+        {
+            Name (_HID, "MRBL0005")
+            Name (_UID, 1)
+            Name (_CRS, ResourceTemplate ()
+            {
+                Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) { 20 }
+            })
+        }
+
         /* What the system keeps for itself: ports of power management and reset, interrupt controllers. */
         Device (SYSR)
         {

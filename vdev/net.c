@@ -340,6 +340,38 @@ void net_room(struct net_port *p)
     }
 }
 
+struct net_port *net_get_port(struct net_port *p, unsigned index)
+{
+    struct net_port *other = index < NET_MAX_PORTS ? get(p->net, index) : NULL;
+
+    if (other && other->uplink) {
+        put(other);
+        other = NULL;
+    }
+    return other;
+}
+
+struct net_port *net_find_port(struct net_port *p, uint64_t mac)
+{
+    struct net *n = p->net;
+    struct net_port *found = NULL;
+
+    spin_lock(&n->lock);
+    for (uint64_t left = n->vifs; left && !found; left &= left - 1)
+        if (n->mac[__builtin_ctzll(left)] == mac)
+            found = n->port[__builtin_ctzll(left)];
+    if (found)
+        atomic_fetch_add(&found->users, 1);
+    spin_unlock(&n->lock);
+    return found;
+}
+
+void net_put_port(struct net_port *p) { put(p); }
+
+uint64_t net_port_mac(const struct net_port *p) { return mac_of(p->mac); }
+
+unsigned net_number(const struct net_port *p) { return (unsigned)(p->net - networks); }
+
 void net_each_port(struct net *n, void (*fn)(struct net_port *p, void *ctx), void *ctx)
 {
     for (unsigned i = 0; i < NET_MAX_PORTS; i++) {

@@ -50,6 +50,7 @@ struct net_counts {
     _Atomic uint64_t nowhere;  /* in, for nobody */
     _Atomic uint64_t full;     /* out, for which it had no room */
     _Atomic uint64_t placed, copied; /* out, whole pages: shared with the sender; bytes are copied */
+    _Atomic uint64_t moves, moved; /* into others' buffers (vdev/ism.h), and bytes */
 };
 
 struct net_port;
@@ -137,6 +138,17 @@ void net_send_bytes(struct net_port *p, const void *frame, uint32_t bytes, uint8
 
 /* This port has room again: those that wait for it are told. Any processor. */
 void net_room(struct net_port *p);
+
+/*
+ * Another port, by its index or its address as a number (byte n in bits 8 n): it stays until net_put_port. NULL: there is
+ * none, or it is an uplink. Any processor; this port is attached.
+ */
+struct net_port *net_get_port(struct net_port *p, unsigned index);
+struct net_port *net_find_port(struct net_port *p, uint64_t mac);
+void net_put_port(struct net_port *p);
+uint64_t net_port_mac(const struct net_port *p);
+/* A number of the port's network, less than NET_MAX. */
+unsigned net_number(const struct net_port *p);
 
 /* Calls fn for each port that is attached, without locks; the ports stay meanwhile. */
 void net_each_port(struct net *n, void (*fn)(struct net_port *p, void *ctx), void *ctx);

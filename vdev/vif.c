@@ -3,6 +3,7 @@
 #include "vdev/vif.h"
 #include "lib/log.h"
 #include "lib/string.h"
+#include "vdev/ism.h"
 #include "vdev/net_parts.h"
 #include "vdev/vif_parts.h"
 
@@ -42,6 +43,7 @@ static void free_vif(struct vif *vif, unsigned queues)
 {
     for (unsigned i = 0; i < queues; i++)
         release(vif->queue[i], sizeof(struct vif_queue));
+    release(vif->ism, sizeof(struct ism));
     release(vif, sizeof(*vif));
 }
 
@@ -74,6 +76,10 @@ struct vif *vifs_add(struct vifs *v)
     struct vif *vif = alloc(v, sizeof(*vif));
     bool whole = vif;
 
+    if (vif) {
+        vif->ism = alloc(v, sizeof(*vif->ism));
+        whole = vif->ism;
+    }
     for (unsigned i = 0; i < v->queues && whole; i++) {
         struct vif_queue *q = alloc(v, sizeof(*q));
 
@@ -99,6 +105,7 @@ struct vif *vifs_add(struct vifs *v)
 void vifs_destroy(struct vifs *v)
 {
     for (unsigned i = 0; i < v->count; i++) {
+        ism_stop(v->vif[i]);
         net_detach(&v->vif[i]->port);
         free_vif(v->vif[i], v->queues);
     }
@@ -307,7 +314,7 @@ int64_t vifs_run(struct vifs *v, uint64_t vif, uint64_t queue)
     return call(find(v, vif, queue), &left);
 }
 
-/* What was submitted in the vCPU's queues; but: this one was looked at already. */
+/* What was submitted in the vCPU's queues, and moves that wait; but: this queue was looked at already. */
 static void send_rest(struct vifs *v, unsigned vcpu, const struct vif_queue *but)
 {
     for (unsigned i = 0; i < v->count; i++) {
@@ -323,6 +330,8 @@ static void send_rest(struct vifs *v, unsigned vcpu, const struct vif_queue *but
         spin_unlock(&q->send);
         net_flush(&q->vif->port, &batch);
     }
+    for (unsigned i = 0; i < v->count; i++)
+        ism_idle(v->vif[i]);
 }
 
 void vifs_idle(struct vifs *v, unsigned vcpu)

@@ -33,6 +33,7 @@ struct vifs;
 struct vif {
     struct net_port port;
     struct vifs *all;
+    struct ism *ism;
     _Atomic bool stopped;      /* a ring made no sense */
     _Atomic uint64_t filled;   /* queues by number: there is something new in them */
     struct vif_queue *queue[VIF_MAX_QUEUES];
@@ -44,6 +45,7 @@ struct vifs {
     bool share;                /* pages with other VMs */
     unsigned count, queues;
     void (*interrupt)(void *ctx); /* the device's; any processor, many at a time */
+    void (*ism_interrupt)(void *ctx); /* likewise: of vdev/ism.h */
     void (*wake)(void *ctx, unsigned vcpu); /* what it waits for has come (vifs_wait); likewise */
     void *ctx;
     struct vif *vif[VIF_MAX];
@@ -64,6 +66,9 @@ void vifs_destroy(struct vifs *v);
  * outside of the EPTs.
  */
 void vifs_idle(struct vifs *v, unsigned vcpu);
+
+/* The interface with this number; NULL: there is none. */
+static inline struct vif *vifs_at(struct vifs *v, uint64_t vif) { return vif < v->count ? v->vif[vif] : NULL; }
 
 /* The hypercalls: see include/mirrorball/net.h. Any processor, outside of the EPTs. */
 int64_t vifs_identify(struct vifs *v, uint64_t vif, struct gpa to);

@@ -16,6 +16,7 @@
 #define MIRRORBALL_ACPI_DISKS   "MRBL0002"     /* all of the VM: include/mirrorball/blk.h */
 #define MIRRORBALL_ACPI_NETS    "MRBL0003"     /* likewise: include/mirrorball/net.h */
 #define MIRRORBALL_ACPI_SEGMENTS "MRBL0004"    /* all of the VM: include/mirrorball/segment.h */
+#define MIRRORBALL_ACPI_ISM     "MRBL0005"     /* of all network interfaces: include/mirrorball/ism.h */
 
 /*
  * Hypercalls: VMCALL at CPL 0 with the number in rax, arguments in rdi, rsi, rdx, r10, r8; the result, or a negative
@@ -53,8 +54,8 @@ struct mirrorball_range {
  */
 #define MIRRORBALL_CALL_BALLOON 4
 
-/* 5, 6: disks, see include/mirrorball/blk.h. 8 to 10: networks, see include/mirrorball/net.h. */
-/* 12 to 14: shared segments, see include/mirrorball/segment.h. */
+/* 5, 6: disks, see include/mirrorball/blk.h. 8 to 10, 15: networks, see include/mirrorball/net.h. */
+/* 12 to 14: shared segments, see include/mirrorball/segment.h. 16 to 21: see include/mirrorball/ism.h. */
 
 /* Major version in the upper half: calls of an older major version may be gone. */
-#define MIRRORBALL_ABI_VERSION  0x00010006
+#define MIRRORBALL_ABI_VERSION  0x00010007

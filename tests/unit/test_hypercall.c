@@ -16,7 +16,7 @@
 #include "numa/segment.h"
 #include "tests/unit/vcpu_fake.h"
 #include "vdev/blk.h"
-#include "vdev/vif.h"
+#include "vdev/ism.h"
 #include "vmx/speculation.h"
 
 static int64_t call_with(uint64_t number, uint64_t rdi, uint64_t rsi)
@@ -267,6 +267,126 @@ static void test_net_wait(void **state)
     vifs_destroy(&nets);
 }
 
+#define QUEUE_AT(vif) (0x20000ul + (vif) * 0x10000ul)
+#define BUFFER_AT 0x40000ul
+#define MOVE_AT   0x50000ul
+
+static unsigned ism_interrupts;
+
+static void ism_interrupt(void *ctx) { ism_interrupts++; }
+
+static int64_t ism_call(uint64_t number, uint64_t vif, uint64_t rsi, uint64_t rdx, uint64_t r10)
+{
+    world.waited_us = 0;
+    vcpu.woken = true;
+    vcpu.regs.rax = number;
+    vcpu.regs.rdi = vif;
+    vcpu.regs.rsi = rsi;
+    vcpu.regs.rdx = rdx;
+    vcpu.regs.r10 = r10;
+    hypercall_handle(&vcpu);
+    return (int64_t)vcpu.regs.rax;
+}
+
+/* Of one VM with two interfaces. Returns the second one's id. */
+static uint64_t add_ism(struct vifs *nets)
+{
+    vifs_init(nets, 1);
+    nets->pmap = &guest;
+    nets->name = "test";
+    nets->ism_interrupt = ism_interrupt;
+    for (uint8_t i = 0; i < 2; i++) {
+        struct vif *vif = vifs_add(nets);
+
+        vif->port.mac[0] = 2;
+        vif->port.mac[5] = i;
+        assert_int_equal(net_attach(net_named("lan"), &vif->port), 0);
+    }
+    vcpu.nets = nets;
+    ism_interrupts = 0;
+    return net_port_mac(&nets->vif[1]->port);
+}
+
+/* All arguments are where include/mirrorball/ism.h says. */
+static void test_ism(void **state)
+{
+    static struct vifs nets;
+    uint64_t id = add_ism(&nets);
+    struct mb_ism_move m = { .gpa = BUFFER_AT + 0x2000, .bytes = 6, .flags = MB_ISM_SIGNAL };
+    struct mb_ism_queue q;
+
+    assert_int_equal(MIRRORBALL_CALL_ISM_START, 16);
+    assert_int_equal(MIRRORBALL_CALL_ISM_TELL, 21);
+    for (uint64_t number = MIRRORBALL_CALL_ISM_START; number <= MIRRORBALL_CALL_ISM_TELL; number++) {
+        assert_int_equal(call(number), -ENODEV);
+        assert_int_equal(call_with(number, 2, QUEUE_AT(0)), -ENODEV);
+        if (number != MIRRORBALL_CALL_ISM_START)
+            assert_int_equal(call_with(number, 0, QUEUE_AT(0)), -ENXIO);
+    }
+    for (uint64_t vif = 0; vif < 2; vif++)
+        assert_int_equal(call_with(MIRRORBALL_CALL_ISM_START, vif, QUEUE_AT(vif)), 0);
+    assert_int_equal(call_with(MIRRORBALL_CALL_ISM_PEER, 0, id), 0);
+    assert_int_equal(call_with(MIRRORBALL_CALL_ISM_PEER, 1, id), -EHOSTUNREACH);
+    m.token = (uint64_t)ism_call(MIRRORBALL_CALL_ISM_OPEN, 0, BUFFER_AT, PAGE_SIZE, id);
+    fill(m.gpa, 1);
+    assert_int_equal(pmap_write(&guest, GPA(MOVE_AT), &m, sizeof(m)), 0);
+    assert_int_equal(ism_call(MIRRORBALL_CALL_ISM_MOVE, 1, MOVE_AT, 1, 0), 1);
+    assert_false(is_zero(BUFFER_AT));
+    assert_int_equal(ism_call(MIRRORBALL_CALL_ISM_TELL, 1, id & ~(0xffull << 40), 77, 88), 0);
+    assert_int_equal(pmap_read(&guest, GPA(QUEUE_AT(0)), &q, sizeof(q)), 0);
+    assert_int_equal(q.head.written, 2);
+    assert_int_equal(q.news[1].number, 77);
+    assert_int_equal(q.news[1].info, 88);
+    assert_int_equal(call_with(MIRRORBALL_CALL_ISM_CLOSE, 0, m.token), 0);
+    assert_int_equal(call_with(MIRRORBALL_CALL_ISM_CLOSE, 0, m.token), -ENOENT);
+    assert_int_equal(ism_interrupts, 1);
+    vifs_destroy(&nets);
+}
+
+/* As for a packet: within bounds, and only when all was moved and there are no news. */
+static void test_ism_wait(void **state)
+{
+    static struct vifs nets;
+    uint64_t id = add_ism(&nets);
+    struct mb_ism_move m = { .gpa = BUFFER_AT + 0x2000, .bytes = 6 };
+
+    for (uint64_t vif = 0; vif < 2; vif++)
+        assert_int_equal(call_with(MIRRORBALL_CALL_ISM_START, vif, QUEUE_AT(vif)), 0);
+    m.token = (uint64_t)ism_call(MIRRORBALL_CALL_ISM_OPEN, 0, BUFFER_AT, PAGE_SIZE, id);
+    assert_int_equal(pmap_write(&guest, GPA(MOVE_AT), &m, sizeof(m)), 0);
+    vcpu.regs.r8 = 0;
+    assert_int_equal(ism_call(MIRRORBALL_CALL_ISM_MOVE, 1, MOVE_AT, 1, 50), 1);
+    assert_int_equal(world.waited_us, 50);
+    assert_false(vcpu.woken);
+    assert_int_equal(ism_call(MIRRORBALL_CALL_ISM_MOVE, 1, MOVE_AT, 1, UINT64_MAX), 1);
+    assert_int_equal(world.waited_us, MB_ISM_WAIT_MOST);
+    assert_int_equal(ism_call(MIRRORBALL_CALL_ISM_MOVE, 1, MOVE_AT, 1, 0), 1);
+    assert_int_equal(world.waited_us, 0);
+    assert_int_equal(ism_call(MIRRORBALL_CALL_ISM_MOVE, 1, MOVE_AT, 2, 50), 1); /* the second is no move */
+    assert_int_equal(world.waited_us, 0);
+    vcpu.regs.r8 = 1;                          /* which is not so */
+    assert_int_equal(ism_call(MIRRORBALL_CALL_ISM_MOVE, 1, MOVE_AT, 1, 50), 1);
+    assert_int_equal(world.waited_us, 0);
+    vifs_destroy(&nets);
+}
+
+/* A guest asks for as many moves as an error has for a number. */
+static void test_ism_error_for_a_count(void **state)
+{
+    static struct vifs nets;
+
+    add_ism(&nets);
+    assert_int_equal(ism_call(MIRRORBALL_CALL_ISM_MOVE, 2, MOVE_AT, -ENODEV, 50), -ENODEV);
+    assert_int_equal(world.waited_us, 0);
+    assert_int_equal(ism_call(MIRRORBALL_CALL_ISM_MOVE, 0, MOVE_AT, -ENXIO, 50), -ENXIO);
+    assert_int_equal(world.waited_us, 0);
+    assert_int_equal(call_with(MIRRORBALL_CALL_ISM_START, 0, QUEUE_AT(0)), 0);
+    vcpu.regs.r8 = 0;
+    assert_int_equal(ism_call(MIRRORBALL_CALL_ISM_MOVE, 0, MOVE_AT, -EINVAL, 50), -EINVAL);
+    assert_int_equal(world.waited_us, 0);
+    vifs_destroy(&nets);
+}
+
 #define INFO_AT 0x2000ul
 
 static void test_segments(void **state)
@@ -315,6 +435,9 @@ int main(void)
         cmocka_unit_test_setup(test_lies, vcpu_setup),
         cmocka_unit_test_setup(test_idle_and_balloon, vcpu_setup),
         cmocka_unit_test_setup(test_net_wait, vcpu_setup),
+        cmocka_unit_test_setup(test_ism, vcpu_setup),
+        cmocka_unit_test_setup(test_ism_wait, vcpu_setup),
+        cmocka_unit_test_setup(test_ism_error_for_a_count, vcpu_setup),
         cmocka_unit_test_setup(test_segments, vcpu_setup),
     };
 
