@@ -13,6 +13,7 @@
  *   net echo ADDRESS N BYTES   round trips
  *   net datagram ADDRESS N BYTES  round trips over UDP
  *   net none                   nothing, said in the same way
+ *   net smc serve|send|file|check|echo ...  the same with sockets of AF_SMC, which fall back to TCP if they must
  *   net big INTERFACE BYTES    it takes and gives TCP packets of that size (over IPv6: jumbograms), as ip-link's
  *                              gso_max_size and gro_max_size do
  *   net stats INTERFACE        what its driver counts, as ethtool -S prints it
@@ -57,7 +58,7 @@ enum { LARGE_PAGE = 2 * MIB, LARGE_BYTES = 2 * LARGE_PAGE };
 enum { TRACED_MIB = 4, TRACED_ECHOES = 20 };
 
 static char buffer[MIB];
-static int traced;
+static int traced, smc;
 
 static void die(const char *what)
 {
@@ -144,9 +145,19 @@ static socklen_t set_address(union address *to, int family, const char *text)
     return family == AF_INET6 ? sizeof(to->six) : sizeof(to->four);
 }
 
+/* Programs that know TCP only are made to ask for AF_SMC in the same place (smc_run). */
+static int new_socket(int family, int type)
+{
+    int fd = smc && type == SOCK_STREAM ? socket(AF_SMC, type, family == AF_INET6) : socket(family, type, 0);
+
+    if (fd < 0)
+        die("socket");
+    return fd;
+}
+
 static int bound(int family, int type)
 {
-    int fd = socket(family, type, 0), one = 1;
+    int fd = new_socket(family, type), one = 1;
     union address at;
     socklen_t length = set_address(&at, family, NULL);
 
@@ -193,7 +204,7 @@ static void serve(int family)
 
 static int connected(const char *address, int type)
 {
-    int family = strchr(address, ':') ? AF_INET6 : AF_INET, fd = socket(family, type, 0);
+    int family = strchr(address, ':') ? AF_INET6 : AF_INET, fd = new_socket(family, type);
     union address to;
     socklen_t length = set_address(&to, family, address);
 
@@ -427,15 +438,23 @@ static int measure(int argc, char **argv)
     return 1;
 }
 
+static int is_first(int *argc, char ***argv, const char *word)
+{
+    int is = *argc > 1 && !strcmp((*argv)[1], word);
+
+    *argc -= is;
+    *argv += is;
+    return is;
+}
+
 int main(int argc, char **argv)
 {
     const char *what;
 
-    if (argc > 1 && !strcmp(argv[1], "trace")) {
+    if (is_first(&argc, &argv, "trace"))
         traced = 1;
-        argc--;
-        argv++;
-    }
+    if (is_first(&argc, &argv, "smc"))
+        smc = 1;
     what = argc > 1 ? argv[1] : "";
     signal(SIGPIPE, SIG_IGN);
     if (!strcmp(what, "serve"))

@@ -501,6 +501,21 @@ def linux_with(t, files, drivers=True, kind="cloud"):
     return linux(kind) | {"guests/initrd": os.path.join(output, "initrd")}
 
 
+def modules_tree(t, names):
+    """A directory for a guest (mkguest --tree) with our drivers and these modules of Debian's kernel; all at once, for
+    to unpack the kernel's package takes long."""
+    root = os.path.join(t.work, "root")
+    shutil.copytree(os.path.join(BUILD, "drivers", "cloud", "root"), root)
+    [version] = os.listdir(os.path.join(root, "lib", "modules"))
+    directory = os.path.join(root, "lib", "modules", version, "kernel")
+    package = fetch(kernel_package("cloud"), os.path.join(BUILD, "cache"))
+    os.makedirs(directory)
+    run(["sh", "-c", f"dpkg-deb --fsys-tarfile {package} | tar -x -C {directory} --wildcards --transform 's,.*/,,' " +
+         " ".join(f"'*/{name}.ko'" for name in names)])
+    run(["busybox", "depmod", "-b", root, version])
+    return root
+
+
 def vmlinux(kind="cloud"):
     linux(kind)
     return {"guests/vmlinux": os.path.join(WORK, f"linux-{kind}", "vmlinux")}

@@ -3,7 +3,6 @@
 """A small Debian guest that can serve and mount NFS: Debian's own tools and modules in the busybox ramdisk."""
 
 import os
-import shutil
 
 import lab
 from packages import program_tree
@@ -49,22 +48,9 @@ FILES = {"usr/bin/nfs-server": SERVER, "usr/bin/nfs-client": CLIENT, "usr/bin/ss
          "etc/protocols": "tcp 6 TCP\nudp 17 UDP\n", "etc/services": "nfs 2049/tcp\n", "etc/nfs.conf": ""}
 
 
-def add_modules(directory):
-    """All at once: to unpack the kernel's package takes long."""
-    package = lab.fetch(lab.kernel_package("cloud"), os.path.join(lab.BUILD, "cache"))
-    os.makedirs(directory)
-    names = " ".join(f"'*/{name}.ko'" for name in MODULES)
-    lab.run(["sh", "-c", f"dpkg-deb --fsys-tarfile {package} | "
-             f"tar -x -C {directory} --wildcards --transform 's,.*/,,' {names}"])
-
-
 def tree(t, ssh):
     """A directory with all that a guest has more than its busybox; our drivers are there too."""
-    root = os.path.join(t.work, "nfs-root")
-    shutil.copytree(os.path.join(lab.BUILD, "drivers", "cloud", "root"), root)
-    [version] = os.listdir(os.path.join(root, "lib", "modules"))
-    add_modules(os.path.join(root, "lib", "modules", version, "kernel"))
-    lab.run(["busybox", "depmod", "-b", root, version])
+    root = lab.modules_tree(t, MODULES)
     program_tree(PROGRAMS | (SSH_PROGRAMS if ssh else {}), os.path.join(lab.BUILD, "cache"), root)
     for path, text in FILES.items():
         target = os.path.join(root, path)
