@@ -115,7 +115,7 @@ static int copy_part(const struct rest *r, size_t n)
         from = pmap_machine(r->from, r->from_at); /* of the same VM it may be another one now */
     }
     if (to && from)
-        memcpy(to, from, n);
+        memmove(to, from, n);
     else if (to)
         memset(to, 0, n);
     return 0;

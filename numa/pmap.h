@@ -182,8 +182,8 @@ static inline int pmap_share(struct pmap *pmap, struct gpa gpa, struct hpa *page
     return pmap_share_pages(pmap, &gpa, 1, page) ? 0 : -1;
 }
 /*
- * Copies from a VM's RAM or window to another's, or the same's. -EFAULT: outside of these (nothing is copied), -ENOMEM,
- * -EIO. Any processor, outside of the EPTs.
+ * Copies from a VM's RAM or window to another's, or the same's; what overlaps goes as by memmove inside of a page, and
+ * pages ascend. -EFAULT: outside of these (nothing is copied), -ENOMEM, -EIO. Any processor, outside of the EPTs.
  */
 int pmap_copy(struct pmap *to, struct gpa to_at, struct pmap *from, struct gpa from_at, size_t n);
 /* Bytes of RAM the VM has. */

@@ -369,6 +369,27 @@ static void two_of_one_vm_are_two(void **state)
     nothing_else_has_changed();
 }
 
+/* Also if data and place are parts of the same page: all of the data arrive. */
+static void a_vm_moves_to_itself(void **state)
+{
+    static const struct { uint32_t from, to; } part[] = { { 0, 3 }, { 3, 0 }, { 100, 107 }, { 50, 49 }, { 8, 8 } };
+    uint8_t before[1000], after[1000];
+    struct mb_ism_move m = { .bytes = sizeof(before) };
+
+    remember();
+    assert_int_equal(ism_start(&vifs[C], 1, GPA(QUEUE + 0x20000)), 0);
+    m.token = (uint64_t)ism_open(&vifs[C], 0, GPA(BUFFERS), PAGE_SIZE, SECOND);
+    for (unsigned i = 0; i < ARRAY_SIZE(part); i++) {
+        get(C, BUFFERS + part[i].from, before, sizeof(before));
+        m.gpa = BUFFERS + part[i].from;
+        m.offset = part[i].to;
+        put(C, MOVES, &m, sizeof(m));
+        assert_int_equal(ism_move(&vifs[C], 1, GPA(MOVES), 1), 1);
+        get(C, BUFFERS + part[i].to, after, sizeof(after));
+        assert_memory_equal(after, before, sizeof(after));
+    }
+}
+
 static void who_has_gone_writes_no_more(void **state)
 {
     uint64_t token = opened(A, BUFFERS, PAGE_SIZE, B), other = opened(A, BUFFERS, PAGE_SIZE, C), again;
@@ -594,7 +615,8 @@ int main(void)
         T(peers_are_those_that_take_part), T(opens_are_checked), T(so_many_are_open_and_no_more),
         T(an_old_token_is_none), T(closes_are_checked), T(data_arrive_and_nothing_else), T(much_arrives),
         T(limits_are_kept), T(nonsense_is_not_done), T(what_is_no_ram_is_not_moved), T(strangers_find_nothing),
-        T(an_uplink_has_none), T(two_of_one_vm_are_two), T(who_has_gone_writes_no_more), T(a_new_start_closes_all),
+        T(an_uplink_has_none), T(two_of_one_vm_are_two), T(a_vm_moves_to_itself), T(who_has_gone_writes_no_more),
+        T(a_new_start_closes_all),
         T(who_comes_after_it_has_not_what_it_had), T(a_batch_goes_as_far_as_it_can), T(moves_are_done_in_order),
         T(lists_are_checked), T(a_call_moves_so_much), T(shared_pages_are_left_alone), T(untouched_pages_are_zeros),
         T(no_page_is_lost),
