@@ -130,7 +130,9 @@ FUZZ_config := $(wildcard efi/config*.c) lib/format.c
 FUZZ_decode := vmx/decode.c vmx/execute.c
 FUZZ_loader := core/e820.c $(wildcard core/loader*.c) lib/format.c
 FUZZ_net_filter := vdev/net_filter.c
-FUZZ_vif    := $(wildcard vdev/net*.c vdev/vif*.c numa/*.c ept/*.c tests/unit/seam/*.c) lib/log.c lib/format.c
+FUZZ_vif    := $(wildcard vdev/net*.c vdev/vif*.c vdev/ism.c numa/*.c ept/*.c tests/unit/seam/*.c) \
+               lib/log.c lib/format.c
+FUZZ_ism    := $(FUZZ_vif)
 FUZZ_volume := drivers/volume.c drivers/fat.c drivers/partition.c
 FUZZ_DISKS  := $(wildcard vdev/image.c vdev/transfer.c vdev/block_map.c vdev/layer.c vdev/persist*.c numa/*.c ept/*.c) \
                lib/format.c lib/log.c $(wildcard tests/unit/seam/*.c)
