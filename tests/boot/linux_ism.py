@@ -29,7 +29,7 @@ ROWS = tuple(Row(*row) for row in (
 def guest_files(t):
     output, root = os.path.join(t.work, "guest"), lab.modules_tree(t, MODULES)
     program_tree({"usr/bin/iperf3": "iperf3"}, os.path.join(lab.BUILD, "cache"), root)
-    lab.run(["make", "-s", "-C", os.path.join(lab.REPO, "guest", "smc"), "install", f"DESTDIR={root}"])
+    lab.run(["make", "-s", "-C", os.path.join(lab.REPO, "guest", "smc"), "install", f"OUT={t.work}", f"DESTDIR={root}"])
     lab.run([lab.MKGUEST, "--output", output, "--no-kernel", "--tree", root,
              "--add", f"{lab.program(t, 'bench', 'net.c')}:bin/net"])
     return lab.linux("cloud") | {"guests/initrd": os.path.join(output, "initrd")}
