@@ -97,7 +97,7 @@ DefinitionBlock ("", "DSDT", 2, "MIRROR", "MBALL", 1)
             })
         }
 
-        /* Internal shared memory of the network interfaces: guest/linux-pv-drivers/mb_ism.c. */
+        /* Internal shared memory of the network interfaces: guest/linux-pv-drivers/mb_ism_main.c. */
         Device (ISMS)
         {
             Name (_HID, "MRBL0005")

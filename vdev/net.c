@@ -149,17 +149,26 @@ static struct net_port *get(struct net *n, unsigned index)
 
 static void put(struct net_port *p) { atomic_fetch_sub(&p->users, 1); }
 
+/* The port of a VM that has this address, by its index; NET_MAX_PORTS: none has. Lock held. */
+static unsigned vif_with(const struct net *n, uint64_t mac)
+{
+    for (uint64_t left = n->vifs; left; left &= left - 1)
+        if (n->mac[__builtin_ctzll(left)] == mac)
+            return (unsigned)__builtin_ctzll(left);
+    return NET_MAX_PORTS;
+}
+
 /* Which ports are to get what this one sends to that address. Lock held. */
 static uint64_t targets(struct net *n, const struct net_port *from, uint64_t to)
 {
     const uint64_t others = ~BIT(from->index);
-    unsigned h = hash_of(to);
+    unsigned h = hash_of(to), i;
 
     if (to & 1)
         return (n->vifs | n->uplinks) & others;
-    for (uint64_t left = n->vifs; left; left &= left - 1)
-        if (n->mac[__builtin_ctzll(left)] == to)
-            return BIT(__builtin_ctzll(left)) & others;
+    i = vif_with(n, to);
+    if (i < NET_MAX_PORTS)
+        return BIT(i) & others;
     if (to && n->learned[h].mac == to)
         return BIT(n->learned[h].port) & others;
     return n->uplinks & others;
@@ -170,9 +179,8 @@ static bool learn(struct net *n, const struct net_port *from, uint64_t mac)
 {
     unsigned h = hash_of(mac);
 
-    for (uint64_t left = n->vifs; left; left &= left - 1)
-        if (n->mac[__builtin_ctzll(left)] == mac)
-            return false;
+    if (vif_with(n, mac) < NET_MAX_PORTS)
+        return false;
     n->learned[h].mac = mac;
     n->learned[h].port = from->index;
     return true;
@@ -355,13 +363,14 @@ struct net_port *net_find_port(struct net_port *p, uint64_t mac)
 {
     struct net *n = p->net;
     struct net_port *found = NULL;
+    unsigned i;
 
     spin_lock(&n->lock);
-    for (uint64_t left = n->vifs; left && !found; left &= left - 1)
-        if (n->mac[__builtin_ctzll(left)] == mac)
-            found = n->port[__builtin_ctzll(left)];
-    if (found)
+    i = vif_with(n, mac);
+    if (i < NET_MAX_PORTS) {
+        found = n->port[i];
         atomic_fetch_add(&found->users, 1);
+    }
     spin_unlock(&n->lock);
     return found;
 }
